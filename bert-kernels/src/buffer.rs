@@ -1,0 +1,156 @@
+//! A run of elements on a device.
+
+use std::ops::Range;
+
+use cubecl::prelude::BufferArg;
+use cubecl::server::Handle;
+
+use crate::KernelError;
+
+/// Element types the kernels work with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// IEEE single precision.
+    F32,
+    /// bfloat16: 8 bits of exponent, 7 of fraction.
+    Bf16,
+    /// Unsigned 32-bit integers: token ids, offsets, labels.
+    U32,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const fn size_bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::U32 => "u32",
+        })
+    }
+}
+
+/// A contiguous run of elements on a device: a whole allocation or a [`slice`](Self::slice) of one.
+///
+/// Cloning is cheap and shares the memory. Shapes belong to the operations, not to the buffer.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    handle: Handle,
+    dtype: DType,
+    len: usize,
+}
+
+/// A slice must begin at a multiple of this many bytes, which is what WebGPU asks of a binding and
+/// more than any vector load needs.
+pub const SLICE_ALIGN_BYTES: usize = 256;
+
+impl Buffer {
+    pub(crate) fn new(handle: Handle, dtype: DType, len: usize) -> Self {
+        Self { handle, dtype, len }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds no element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// A view of the elements of `range`, sharing the memory.
+    ///
+    /// # Panics
+    ///
+    /// If the range is not within the buffer or does not begin at a multiple of
+    /// [`SLICE_ALIGN_BYTES`]: the caller lays memory out, so this is its bug, not bad input.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let size = self.dtype.size_bytes();
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "slice {range:?} of a buffer of {} elements",
+            self.len
+        );
+        assert!(
+            (range.start * size).is_multiple_of(SLICE_ALIGN_BYTES),
+            "slice {range:?} does not begin at a multiple of {SLICE_ALIGN_BYTES} bytes"
+        );
+        let handle = self
+            .handle
+            .clone()
+            .offset_start((range.start * size) as u64)
+            .offset_end(((self.len - range.end) * size) as u64);
+        Self { handle, dtype: self.dtype, len: range.len() }
+    }
+
+    /// Whether both are the same elements of the same memory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.handle.memory.descriptor() == other.handle.memory.descriptor()
+            && self.handle.offset_start.unwrap_or(0) == other.handle.offset_start.unwrap_or(0)
+            && self.len == other.len
+    }
+
+    /// The memory of a f32 buffer as `len` elements of bf16: scratch of another type.
+    pub(crate) fn as_bf16(&self, len: usize) -> Self {
+        let bytes = self.len * self.dtype.size_bytes();
+        assert!(len * DType::Bf16.size_bytes() <= bytes, "{len} elements of bf16 in {bytes} bytes");
+        Self { handle: self.handle.clone(), dtype: DType::Bf16, len }
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The buffer as a kernel argument of elements, or of vectors of `vector_size` elements.
+    #[allow(unsafe_code)]
+    pub(crate) fn arg(&self) -> BufferArg {
+        // SAFETY: `len` elements of `dtype` lie behind the handle: every constructor allocates or
+        // slices exactly that many.
+        unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len) }
+    }
+
+    /// Checks the element count against what an operation's shapes ask for.
+    pub(crate) fn expect_len(
+        &self,
+        op: &'static str,
+        operand: &'static str,
+        expected: usize,
+    ) -> Result<(), KernelError> {
+        if self.len == expected {
+            return Ok(());
+        }
+        Err(KernelError::Length { op, operand, expected, found: self.len })
+    }
+
+    /// Checks the element type.
+    pub(crate) fn expect_dtype(
+        &self,
+        op: &'static str,
+        operand: &'static str,
+        expected: DType,
+    ) -> Result<(), KernelError> {
+        if self.dtype == expected {
+            return Ok(());
+        }
+        let expected = match expected {
+            DType::F32 => "f32",
+            DType::Bf16 => "bf16",
+            DType::U32 => "u32",
+        };
+        Err(KernelError::DType { op, operand, expected, found: self.dtype })
+    }
+}

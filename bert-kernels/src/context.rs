@@ -1,0 +1,266 @@
+//! The device that operations run on.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cubecl::Device;
+use cubecl::client::Client;
+use cubecl::future::reader::read_sync;
+use half::bf16;
+
+use crate::{Buffer, DType, KernelError};
+
+/// A device with its queue, and what kernels adapt to.
+///
+/// Operations are queued in the order they are called and run asynchronously. A failure surfaces at
+/// the next [`read_f32`](Self::read_f32) (or another read) or [`sync`](Self::sync).
+#[derive(Clone)]
+pub struct Context {
+    client: Client,
+    name: &'static str,
+    shape: DeviceShape,
+    queue: Arc<Queue>,
+}
+
+/// What keeps the host from running too far ahead of the CPU runtime.
+#[derive(Default)]
+struct Queue {
+    launches: AtomicU32,
+    /// A failure that a wait met, for the next call that can return it.
+    failure: Mutex<Option<KernelError>>,
+}
+
+/// Launches after which the host waits for the CPU runtime. Its queue holds 32
+/// messages, of which a launch with its scratch takes some, and a host that meets a full one spins on
+/// a core that the kernels need: 290 µs a launch on two cores, against 10 µs when it waits in time.
+const CPU_LAUNCHES_AHEAD: u32 = 8;
+
+/// What kernels read from the device to choose their blocking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceShape {
+    /// Units of a plane (warp, wavefront) that run in lockstep: 1 on a CPU, 32 or 64 on a GPU.
+    pub plane_size: u32,
+    /// Units that a cube may have: the number of cores on a CPU, hundreds on a GPU.
+    pub max_units_per_cube: u32,
+    /// Bytes of shared memory of a cube.
+    pub shared_memory_bytes: usize,
+    /// Bits of the widest efficient load of one unit.
+    pub load_width_bits: u32,
+    /// Whether a plane can exchange values without shared memory.
+    pub plane_ops: bool,
+}
+
+impl DeviceShape {
+    /// Whether cubes run one after another on few strong cores, each with wide vectors.
+    pub fn is_cpu(&self) -> bool {
+        self.plane_size == 1
+    }
+}
+
+impl Context {
+    /// Opens a device by name: `cpu`, `cuda`, `hip`, `wgpu`, with an optional index (`cuda:1`), or
+    /// `auto` for the most capable one in the build.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Device`] if the name is unknown, the runtime is not in the build, or the
+    /// machine has no such device.
+    pub fn open(device: &str) -> Result<Self, KernelError> {
+        let refused = |reason: String| KernelError::Device { device: device.into(), reason };
+        let (kind, index) = match device.split_once(':') {
+            Some((kind, index)) => {
+                let index = index
+                    .parse::<usize>()
+                    .map_err(|_| refused(format!("`{index}` is not a device index")))?;
+                (kind, index)
+            }
+            None => (device, 0),
+        };
+        if kind == "auto" {
+            return ["cuda", "hip", "wgpu", "cpu"]
+                .iter()
+                .find_map(|kind| Self::open(kind).ok())
+                .ok_or_else(|| refused("no runtime of this build finds a device".into()));
+        }
+        let (found, name) = match kind {
+            "cpu" => (Device::cpu(), "cpu"),
+            "cuda" => {
+                #[cfg(feature = "cuda")]
+                if !cuda_driver_present() {
+                    return Err(refused(
+                        "the NVIDIA driver (libcuda.so) is not on this machine".into(),
+                    ));
+                }
+                (Device::cuda(index), "cuda")
+            }
+            "hip" => (Device::rocm(index), "hip"),
+            "wgpu" => (Device::vulkan(Default::default()), "wgpu"),
+            _ => {
+                return Err(refused(
+                    "expected one of auto, cpu, cuda, hip, wgpu, with an optional index as in \
+                     cuda:1"
+                        .into(),
+                ));
+            }
+        };
+        let found = found.map_err(|error| match error {
+            cubecl::device::DeviceUnavailable::NotLinked(_) => {
+                refused(format!("not in this build: compile with `--features {name}`"))
+            }
+            other => refused(other.to_string()),
+        })?;
+        Ok(Self::from_client(found.client(), name))
+    }
+
+    /// Wraps a client of any runtime.
+    pub fn from_client(client: Client, name: &'static str) -> Self {
+        let hardware = &client.properties().hardware;
+        let shape = DeviceShape {
+            plane_size: hardware.plane_size_max.max(1),
+            max_units_per_cube: hardware.max_units_per_cube,
+            shared_memory_bytes: hardware.max_shared_memory_size,
+            load_width_bits: hardware.load_width,
+            plane_ops: client.features().plane.contains(cubecl::features::Plane::Ops),
+        };
+        Self { client, name, shape, queue: Arc::default() }
+    }
+
+    /// The runtime's name: `cpu`, `cuda`, `hip` or `wgpu`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What kernels adapt to.
+    pub fn shape(&self) -> DeviceShape {
+        self.shape
+    }
+
+    /// The client that kernels are launched on; to be asked for once a launch.
+    ///
+    /// On a CPU it first waits for what is queued if that is much.
+    pub fn client(&self) -> &Client {
+        if self.shape.is_cpu() {
+            let before = self.queue.launches.fetch_add(1, Ordering::Relaxed);
+            if before % CPU_LAUNCHES_AHEAD == CPU_LAUNCHES_AHEAD - 1
+                && let Err(error) = self.wait()
+            {
+                let mut failure = self.failure();
+                failure.get_or_insert(error);
+            }
+        }
+        &self.client
+    }
+
+    fn wait(&self) -> Result<(), KernelError> {
+        read_sync(self.client.sync()).map_err(|error| KernelError::Runtime(format!("{error:?}")))
+    }
+
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<KernelError>> {
+        self.queue.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A failure met while waiting, if any; it is returned once.
+    fn met_failure(&self) -> Result<(), KernelError> {
+        self.failure().take().map_or(Ok(()), Err)
+    }
+
+    /// Memory for `len` elements, with unspecified contents.
+    pub fn empty(&self, dtype: DType, len: usize) -> Buffer {
+        // Zero bytes cannot be bound, so an empty buffer owns one element that nobody reads.
+        let handle = self.client.empty(len.max(1) * dtype.size_bytes());
+        Buffer::new(handle, dtype, len)
+    }
+
+    /// Memory for `len` elements, all zero.
+    pub fn zeros(&self, dtype: DType, len: usize) -> Buffer {
+        let bytes = vec![0u8; len.max(1) * dtype.size_bytes()];
+        Buffer::new(self.client.create_from_slice(&bytes), dtype, len)
+    }
+
+    /// Copies `values` to the device.
+    pub fn upload_f32(&self, values: &[f32]) -> Buffer {
+        self.upload_bytes(bytemuck::cast_slice(values), DType::F32, values.len())
+    }
+
+    /// Rounds `values` to bfloat16 and copies them to the device.
+    pub fn upload_bf16(&self, values: &[f32]) -> Buffer {
+        let rounded: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
+        self.upload_bytes(bytemuck::cast_slice(&rounded), DType::Bf16, values.len())
+    }
+
+    /// Copies `values` to the device.
+    pub fn upload_u32(&self, values: &[u32]) -> Buffer {
+        self.upload_bytes(bytemuck::cast_slice(values), DType::U32, values.len())
+    }
+
+    fn upload_bytes(&self, bytes: &[u8], dtype: DType, len: usize) -> Buffer {
+        if len == 0 {
+            return self.zeros(dtype, 0);
+        }
+        Buffer::new(self.client.create_from_slice(bytes), dtype, len)
+    }
+
+    /// Copies a floating-point buffer to the host, widening bfloat16.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::DType`] for integers, [`KernelError::Runtime`] if something queued failed.
+    pub fn read_f32(&self, buffer: &Buffer) -> Result<Vec<f32>, KernelError> {
+        let bytes = self.read_bytes(buffer)?;
+        match buffer.dtype() {
+            DType::F32 => Ok(bytemuck::pod_collect_to_vec(&bytes)),
+            DType::Bf16 => {
+                let values: Vec<bf16> = bytemuck::pod_collect_to_vec(&bytes);
+                Ok(values.into_iter().map(bf16::to_f32).collect())
+            }
+            found => Err(KernelError::DType {
+                op: "read_f32",
+                operand: "buffer",
+                expected: "f32 or bf16",
+                found,
+            }),
+        }
+    }
+
+    /// Copies an integer buffer to the host.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::DType`] for other types, [`KernelError::Runtime`] if something queued failed.
+    pub fn read_u32(&self, buffer: &Buffer) -> Result<Vec<u32>, KernelError> {
+        buffer.expect_dtype("read_u32", "buffer", DType::U32)?;
+        Ok(bytemuck::pod_collect_to_vec(&self.read_bytes(buffer)?))
+    }
+
+    fn read_bytes(&self, buffer: &Buffer) -> Result<Vec<u8>, KernelError> {
+        if buffer.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.met_failure()?;
+        let bytes = self
+            .client
+            .read_one(buffer.handle())
+            .map_err(|error| KernelError::Runtime(format!("{error:?}")))?;
+        Ok(bytes[..buffer.len() * buffer.dtype().size_bytes()].to_vec())
+    }
+
+    /// Waits until everything queued has run.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Runtime`] if something queued failed.
+    pub fn sync(&self) -> Result<(), KernelError> {
+        self.met_failure()?;
+        self.wait()
+    }
+}
+
+/// A client on a machine without the driver panics inside the runtime, so look first.
+#[cfg(feature = "cuda")]
+fn cuda_driver_present() -> bool {
+    // SAFETY: it only tries to open the shared library.
+    #[allow(unsafe_code)]
+    unsafe {
+        cudarc::driver::sys::is_culib_present()
+    }
+}

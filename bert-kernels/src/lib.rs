@@ -1,0 +1,28 @@
+//! GEMM, attention, layer norm and their companions, forward and backward, once, in CubeCL.
+//!
+//! This crate knows no BERT: operations take [`Buffer`]s and sizes. All outputs are the caller's, so
+//! memory is planned once; launches are queued on the [`Context`]'s device.
+//!
+//! Letters are the same everywhere: B sequences, T tokens of all sequences packed together,
+//! H hidden width, A heads, D head width, V vocabulary, M masked positions, N and K widths of a
+//! linear layer.
+
+// CubeCL reads a kernel's body as a language of its own: compound assignment of vectors, iterators
+// over slices and a short-circuit `&&` before an access are not what they are on the host.
+#![allow(clippy::assign_op_pattern, clippy::needless_range_loop, clippy::collapsible_if)]
+
+mod buffer;
+#[cfg(feature = "cases")]
+pub mod cases;
+mod context;
+mod error;
+mod lanes;
+pub mod math;
+#[cfg(feature = "offline")]
+pub mod offline;
+pub mod ops;
+mod teams;
+
+pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
+pub use context::{Context, DeviceShape};
+pub use error::KernelError;
