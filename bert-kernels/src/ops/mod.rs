@@ -1,0 +1,41 @@
+//! One operation, one file.
+
+pub(crate) mod activation;
+pub(crate) mod attention;
+pub(crate) mod bias;
+pub(crate) mod cross_entropy;
+pub(crate) mod dropout;
+pub(crate) mod elementwise;
+pub(crate) mod embedding;
+pub(crate) mod gemm;
+pub(crate) mod layer_norm;
+pub(crate) mod linear_cross_entropy;
+pub(crate) mod optimizer;
+pub(crate) mod rows;
+
+pub use activation::{Activation, ActivationBackward, activation_backward};
+pub use attention::{AttentionBackward, AttentionForward, attention_backward, attention_forward};
+pub use bias::{BiasBackward, bias_backward, bias_workspace_len};
+pub use cross_entropy::{
+    CrossEntropyBackward, CrossEntropyForward, IGNORE, cross_entropy_backward,
+    cross_entropy_forward,
+};
+pub use dropout::{Dropout, DropoutArgs, dropout, keep_host};
+pub use elementwise::{add_assign, cast, fill, scale};
+pub use embedding::{
+    EmbeddingBackward, EmbeddingForward, RowGroups, embedding_backward, embedding_forward,
+    group_rows,
+};
+pub use gemm::{Epilogue, Gemm, Transpose, gemm};
+pub use layer_norm::{
+    LayerNormBackward, LayerNormForward, layer_norm_backward, layer_norm_forward,
+    layer_norm_workspace_len,
+};
+pub use linear_cross_entropy::{
+    LinearCrossEntropyBackward, LinearCrossEntropyForward, linear_cross_entropy_backward,
+    linear_cross_entropy_forward, linear_cross_entropy_workspace_len,
+};
+pub use optimizer::{
+    AdamW, BLOCK, GlobalNorm, Lamb, adamw, global_norm, global_norm_workspace_len, lamb,
+};
+pub use rows::{GatherRows, ScatterAddRows, gather_rows, scatter_add_rows};
