@@ -1,0 +1,171 @@
+//! Rows of `ops/gemm/`.
+
+use super::{Bound, Case, CaseFailure, Random, check_gradient, compare, epsilon, upload, widen};
+use crate::ops::gemm::reference;
+use crate::ops::{self, Activation, Epilogue, Gemm, Transpose};
+use crate::{Context, DType};
+
+/// A chain of k fused multiply-adds rounds k times at most half an ulp (2⁻²⁴) of a partial sum.
+/// With operands in [-1, 1) the largest result of some hundred is above √k/2 and partial sums stay
+/// below 4√k, and roundings of either sign add up like √k: 8 · √k · 2⁻²⁴, with a factor 2 of room.
+fn gemm_sum_error(k: usize) -> f64 {
+    16.0 * (k as f64).sqrt().max(1.0) * epsilon(DType::F32)
+}
+/// erf's own 1.5e-7, times |x|/2 ≤ half the largest value, and a few roundings.
+const GEMM_ACTIVATION_ERROR: f64 = 4e-7;
+
+/// Below, at, above and no multiple of each tile: 4 × 64 on a CPU, 64 × 64 and 128 × 128 on a GPU;
+/// and shapes of the model.
+const SIZES: &[(usize, usize, usize)] = &[
+    (1, 1, 1),
+    (3, 5, 7),
+    (8, 32, 16),
+    (9, 33, 17),
+    (64, 64, 64),
+    (65, 68, 130),
+    (130, 129, 33),
+    (200, 2, 128),
+    (40, 384, 128),
+    (128, 256, 300),
+];
+
+const TRANSPOSES: [Transpose; 3] = [Transpose::NN, Transpose::NT, Transpose::TN];
+
+pub(super) fn rows() -> Vec<Case> {
+    let mut rows = Vec::new();
+    for dtype in [DType::F32, DType::Bf16] {
+        for &size @ (m, n, k) in SIZES {
+            for transpose in TRANSPOSES {
+                for (accumulate, c_dtype) in [(false, dtype), (true, DType::F32)] {
+                    let how = if accumulate { "+= f32" } else { "=" };
+                    rows.push(Case::new(
+                        "gemm",
+                        format!("{transpose:?} {m}x{n}x{k} {how}"),
+                        dtype,
+                        move |ctx| product(ctx, size, transpose, dtype, c_dtype, accumulate),
+                    ));
+                }
+            }
+        }
+        for size @ (m, n, k) in [(9, 33, 17), (65, 68, 130)] {
+            for activation in [
+                None,
+                Some(Activation::Gelu),
+                Some(Activation::GeluTanh),
+                Some(Activation::Tanh),
+                Some(Activation::Relu),
+            ] {
+                let name = format!("NT {m}x{n}x{k} bias {activation:?}");
+                rows.push(Case::new("gemm", name, dtype, move |ctx| {
+                    with_epilogue(ctx, size, activation, dtype)
+                }));
+            }
+        }
+    }
+    // Many blocks of rows and columns, where a GPU takes its large block.
+    rows.push(Case::new("gemm", "NN 1500x1400x24 =", DType::F32, |ctx| {
+        product(ctx, (1500, 1400, 24), Transpose::NN, DType::F32, DType::F32, false)
+    }));
+    rows.push(Case::new("gemm", "gradients", DType::F32, |_| gradients()));
+    rows
+}
+
+fn product(
+    ctx: &Context,
+    (m, n, k): (usize, usize, usize),
+    transpose: Transpose,
+    dtype: DType,
+    c_dtype: DType,
+    accumulate: bool,
+) -> Result<(), CaseFailure> {
+    let mut random = Random::new((m * 31 + n * 17 + k) as u64);
+    let a = random.values(m * k, 1.0, dtype);
+    let b = random.values(k * n, 1.0, dtype);
+    let before = random.values(m * n, 1.0, c_dtype);
+    let c = upload(ctx, &before, c_dtype);
+    ops::gemm(
+        ctx,
+        Gemm {
+            a: &upload(ctx, &a, dtype),
+            b: &upload(ctx, &b, dtype),
+            c: &c,
+            m,
+            n,
+            k,
+            transpose,
+            accumulate,
+            epilogue: Epilogue::None,
+        },
+    )?;
+    let found = ctx.read_f32(&c)?;
+    let mut expected = reference::product(&widen(&a), &widen(&b), (m, n, k), transpose);
+    if accumulate {
+        for (expected, before) in expected.iter_mut().zip(&before) {
+            *expected += f64::from(*before);
+        }
+    }
+    let bound = Bound::of_max("gemm_sum_error", gemm_sum_error(k)).and_relative(epsilon(c_dtype));
+    compare("c", &found, &expected, bound)
+}
+
+fn with_epilogue(
+    ctx: &Context,
+    (m, n, k): (usize, usize, usize),
+    activation: Option<Activation>,
+    dtype: DType,
+) -> Result<(), CaseFailure> {
+    let mut random = Random::new((m + n + k) as u64);
+    let a = random.values(m * k, 0.3, dtype);
+    let b = random.values(k * n, 1.0, dtype);
+    let bias = random.values(n, 1.0, DType::F32);
+    let c = ctx.empty(dtype, m * n);
+    let pre = ctx.empty(dtype, m * n);
+    let bias_buffer = ctx.upload_f32(&bias);
+    let epilogue = match activation {
+        None => Epilogue::Bias(&bias_buffer),
+        Some(activation) => Epilogue::BiasActivation { bias: &bias_buffer, activation, pre: &pre },
+    };
+    ops::gemm(
+        ctx,
+        Gemm {
+            a: &upload(ctx, &a, dtype),
+            b: &upload(ctx, &b, dtype),
+            c: &c,
+            m,
+            n,
+            k,
+            transpose: Transpose::NT,
+            accumulate: false,
+            epilogue,
+        },
+    )?;
+    let found = ctx.read_f32(&c)?;
+    let product = reference::product(&widen(&a), &widen(&b), (m, n, k), Transpose::NT);
+    let (expected_pre, expected) = reference::epilogue(&product, &widen(&bias), activation);
+    let error = gemm_sum_error(k) + GEMM_ACTIVATION_ERROR;
+    let bound =
+        Bound::of_max("gemm_sum_error + GEMM_ACTIVATION_ERROR", error).and_relative(epsilon(dtype));
+    compare("c", &found, &expected, bound)?;
+    if activation.is_some() {
+        let bound = Bound::of_max("gemm_sum_error", gemm_sum_error(k)).and_relative(epsilon(dtype));
+        compare("pre", &ctx.read_f32(&pre)?, &expected_pre, bound)?;
+    }
+    Ok(())
+}
+
+/// The backward passes of a linear layer are the other two layouts: dX = dY W and dW = dYᵀ X.
+fn gradients() -> Result<(), CaseFailure> {
+    let (rows, outputs, inputs) = (5, 4, 6);
+    let mut random = Random::new(3);
+    let x = widen(&random.values(rows * inputs, 1.0, DType::F32));
+    let w = widen(&random.values(outputs * inputs, 1.0, DType::F32));
+    let d_y = widen(&random.values(rows * outputs, 1.0, DType::F32));
+    let loss = |x: &[f64], w: &[f64]| -> f64 {
+        let y = reference::product(x, w, (rows, outputs, inputs), Transpose::NT);
+        y.iter().zip(&d_y).map(|(y, d)| y * d).sum()
+    };
+    let d_x = reference::product(&d_y, &w, (rows, inputs, outputs), Transpose::NN);
+    check_gradient("d_x", |x| loss(x, &w), &x, &d_x)?;
+    let d_w = reference::product(&d_y, &x, (outputs, inputs, rows), Transpose::TN);
+    check_gradient("d_w", |w| loss(&x, w), &w, &d_w)
+}
