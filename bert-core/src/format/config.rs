@@ -1,0 +1,182 @@
+//! The header section: what the model is. Encoded by postcard; fields are only ever appended.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Shape;
+use crate::tokenizer::{MAX_PIECES, TokenizerConfig};
+use crate::{ARITHMETIC, Error};
+
+/// Sizes and switches of a model. Every count is what the file's sections really hold.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Revision of the arithmetic the self-test was written with, see [`ARITHMETIC`].
+    pub arithmetic: u16,
+    /// L, transformer layers.
+    pub layers: u16,
+    /// H, width of the residual stream.
+    pub hidden: u16,
+    /// A, attention heads; divides `hidden`.
+    pub heads: u16,
+    /// F, width between the two feed-forward matrices.
+    pub feed_forward: u16,
+    /// V, rows of the word table and pieces of the vocabulary.
+    pub vocabulary: u32,
+    /// Rows of the position table.
+    pub positions: u16,
+    /// Rows of the segment table.
+    pub segments: u16,
+    /// Longest input in tokens with `[CLS]` and `[SEP]`; longer texts are cut there.
+    pub max_length: u16,
+    /// Activation of the feed-forward part.
+    pub activation: Activation,
+    /// ε of every layer norm.
+    pub epsilon: f32,
+    /// Whether a dense layer with tanh lies between `[CLS]` and the class head.
+    pub pooler: bool,
+    /// How text becomes tokens.
+    pub tokenizer: TokenizerConfig,
+    /// What the model answers.
+    pub head: Head,
+}
+
+/// Activation of the feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// GELU by the error function, as BERT has it (`gelu`).
+    Gelu,
+    /// GELU's tanh form (`gelu_new`, `gelu_pytorch_tanh`).
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
+}
+
+/// What a model answers.
+///
+/// The numbers of the variants are part of the file format; a reader that does not run a head
+/// refuses the file with [`Error::UnsupportedHead`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Head {
+    /// One label for the text.
+    Classify {
+        /// Number of labels.
+        labels: u16,
+    },
+    /// One tag for each word.
+    Tag {
+        /// Number of tags.
+        tags: u16,
+    },
+    /// One label for the text and one tag for each word, from one pass.
+    Joint {
+        /// Number of labels of the text.
+        labels: u16,
+        /// Number of tags of a word.
+        tags: u16,
+    },
+    /// One label for two texts (reserved).
+    PairClassify {
+        /// Number of labels.
+        labels: u16,
+    },
+    /// Numbers for the text (reserved).
+    Regress {
+        /// How many numbers.
+        outputs: u16,
+    },
+    /// Start and end of an answer in the second text (reserved).
+    Span,
+    /// A vector for the text (reserved).
+    Embed {
+        /// How the vectors of the tokens become one.
+        pooling: Pooling,
+    },
+}
+
+/// How the vectors of the tokens become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pooling {
+    /// Mean over the tokens.
+    Mean,
+    /// The vector of `[CLS]`.
+    First,
+}
+
+impl Head {
+    /// Labels of the text; 0 where the head has none.
+    #[must_use]
+    pub const fn labels(self) -> u16 {
+        match self {
+            Head::Classify { labels } | Head::Joint { labels, .. } => labels,
+            _ => 0,
+        }
+    }
+
+    /// Tags of a word; 0 where the head has none.
+    #[must_use]
+    pub const fn tags(self) -> u16 {
+        match self {
+            Head::Tag { tags } | Head::Joint { tags, .. } => tags,
+            _ => 0,
+        }
+    }
+}
+
+impl Config {
+    /// Most layers.
+    pub const MAX_LAYERS: u16 = 256;
+    /// Widest residual stream. With [`Config::MAX_FEED_FORWARD`] it keeps i32 sums exact and,
+    /// with the bounds on stored numbers, every float finite.
+    pub const MAX_HIDDEN: u16 = 8192;
+    /// Widest feed-forward part.
+    pub const MAX_FEED_FORWARD: u16 = 32768;
+    /// Most pieces of a vocabulary.
+    pub const MAX_VOCABULARY: u32 = MAX_PIECES;
+    /// Longest input in tokens.
+    pub const MAX_LENGTH: u16 = 32767;
+    /// Least and largest ε.
+    pub const EPSILON: core::ops::RangeInclusive<f32> = 1e-20..=1.0;
+
+    /// The part of the config that decides the scratch memory.
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        Shape {
+            hidden: self.hidden as usize,
+            heads: self.heads as usize,
+            feed_forward: self.feed_forward as usize,
+            labels: self.head.labels() as usize,
+            tags: self.head.tags() as usize,
+        }
+    }
+
+    /// Checks all sizes against the limits and each other.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let sizes = (1..=Self::MAX_LAYERS).contains(&self.layers)
+            && (1..=Self::MAX_HIDDEN).contains(&self.hidden)
+            && (1..=self.hidden).contains(&self.heads)
+            && self.hidden.is_multiple_of(self.heads)
+            && (1..=Self::MAX_FEED_FORWARD).contains(&self.feed_forward)
+            && (1..=Self::MAX_VOCABULARY).contains(&self.vocabulary)
+            && (3..=Self::MAX_LENGTH).contains(&self.max_length)
+            && self.positions >= self.max_length
+            && self.segments >= 1
+            && Self::EPSILON.contains(&self.epsilon);
+        if !sizes {
+            return Err(Error::Config);
+        }
+        match self.head {
+            Head::Classify { labels: n } | Head::Tag { tags: n } if n > 0 => Ok(()),
+            Head::Joint { labels, tags } if labels > 0 && tags > 0 => Ok(()),
+            Head::Classify { .. } | Head::Tag { .. } | Head::Joint { .. } => Err(Error::Config),
+            _ => Err(Error::UnsupportedHead),
+        }
+    }
+
+    /// Errors unless the self-test was written with this reader's arithmetic.
+    pub(crate) fn check_arithmetic(&self) -> Result<(), Error> {
+        if self.arithmetic != ARITHMETIC {
+            return Err(Error::Arithmetic { file: self.arithmetic, reader: ARITHMETIC });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! The model file: one preamble, a table of sections, and sections of 64-byte alignment, each with
+//! a CRC-32. `docs/model-file.md` is the specification; this module is its reader and writer.
+//!
+//! [`Model::parse`] checks every byte once. What it hands out cannot fail or panic afterwards, and
+//! the weights are used where they lie.
+
+mod config;
+mod labels;
+mod model;
+mod sections;
+mod tensor;
+#[cfg(feature = "std")]
+mod write;
+
+pub use config::{Activation, Config, Head, Pooling};
+pub use labels::Labels;
+pub use model::{Layer, Model, SelfTest, SelfTests, scratch_bytes_of};
+pub use sections::{
+    ALIGNMENT, ENTRY_BYTES, Encoding, FORMAT_VERSION, Kind, MAGIC, MAX_SECTIONS, PREAMBLE_BYTES,
+    READER_VERSION, Section,
+};
+pub use tensor::{Floats, MAX_PARAMETER, MAX_SCALE, Matrix, Norm, Table};
+#[cfg(feature = "std")]
+pub use write::{
+    BuildError, EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelBuilder,
+    NormWeights,
+};
+
+#[cfg(feature = "std")]
+pub use sections::repair_checksums;
