@@ -1,0 +1,105 @@
+//! `inspect`: what is in a model file.
+
+use std::io::Write;
+
+use anyhow::Result;
+use bert_core::format::Kind;
+use bert_core::{Head, Model};
+use serde_json::json;
+
+use super::{output, print_json};
+use crate::File;
+use crate::file::{map, parse};
+
+/// Prints sizes, names, memory and sections.
+pub fn inspect(file: &File) -> Result<()> {
+    let bytes = map(&file.model)?;
+    let model = parse(&file.model, &bytes)?;
+    if file.json { print_json(&to_json(&model, bytes.len())) } else { print(&model, bytes.len()) }
+}
+
+/// The task in the words of `bert-trainer finetune --task`.
+fn task(head: Head) -> &'static str {
+    match head {
+        Head::Classify { .. } => "classify",
+        Head::Tag { .. } => "tag",
+        Head::Joint { .. } => "joint",
+        _ => "other",
+    }
+}
+
+fn to_json(model: &Model<'_>, bytes: usize) -> serde_json::Value {
+    let c = model.config();
+    let sections: Vec<_> = model
+        .sections()
+        .map(|s| {
+            json!({
+                "kind": s.kind,
+                "name": s.name(),
+                "index": s.index,
+                "encoding": s.encoding,
+                "offset": s.offset,
+                "bytes": s.length,
+            })
+        })
+        .collect();
+    json!({
+        "task": task(c.head),
+        "layers": c.layers,
+        "hidden": c.hidden,
+        "heads": c.heads,
+        "feed_forward": c.feed_forward,
+        "vocabulary": c.vocabulary,
+        "max_length": c.max_length,
+        "activation": format!("{:?}", c.activation),
+        "pooler": c.pooler,
+        "lower_case": c.tokenizer.lower_case,
+        "labels": model.labels().iter().collect::<Vec<_>>(),
+        "tags": model.tags().iter().collect::<Vec<_>>(),
+        "arithmetic": c.arithmetic,
+        "bytes": bytes,
+        "scratch_bytes": model.scratch_bytes(c.max_length as usize),
+        "self_tests": model.self_tests().count(),
+        "sections": sections,
+    })
+}
+
+fn print(model: &Model<'_>, bytes: usize) -> Result<()> {
+    let c = model.config();
+    let mut out = output();
+    let names = |names: &bert_core::format::Labels<'_>| names.iter().collect::<Vec<_>>().join(" ");
+    writeln!(out, "task          {}", task(c.head))?;
+    writeln!(
+        out,
+        "model         {} layers, hidden {}, {} heads, feed-forward {}, {:?}",
+        c.layers, c.hidden, c.heads, c.feed_forward, c.activation
+    )?;
+    let case = if c.tokenizer.lower_case { "lower-cased" } else { "cased" };
+    writeln!(out, "vocabulary    {} pieces, {case}", c.vocabulary)?;
+    writeln!(out, "max length    {} tokens", c.max_length)?;
+    if !model.labels().is_empty() {
+        writeln!(out, "labels        {}: {}", model.labels().len(), names(model.labels()))?;
+    }
+    if !model.tags().is_empty() {
+        writeln!(out, "tags          {}: {}", model.tags().len(), names(model.tags()))?;
+    }
+    let tests = model.self_tests().count();
+    writeln!(out, "self-test     {tests} texts, arithmetic revision {}", c.arithmetic)?;
+    writeln!(out, "file          {bytes} bytes")?;
+    for tokens in [16, 32, 64, 128, 256, 512] {
+        if tokens < c.max_length as usize {
+            let scratch = model.scratch_bytes(tokens);
+            writeln!(out, "scratch       {scratch} bytes at {tokens} tokens")?;
+        }
+    }
+    let scratch = model.scratch_bytes(c.max_length as usize);
+    writeln!(out, "scratch       {scratch} bytes at {} tokens", c.max_length)?;
+    writeln!(out, "\n  offset      bytes  section")?;
+    for s in model.sections() {
+        let name = s.name();
+        let layered = (Kind::QueryKeyValue as u16..=Kind::FeedForwardNorm as u16).contains(&s.kind);
+        let place = if layered { format!("layer {} ", s.index) } else { String::new() };
+        writeln!(out, "{:8}  {:9}  {place}{name}", s.offset, s.length)?;
+    }
+    Ok(())
+}

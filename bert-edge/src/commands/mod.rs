@@ -1,0 +1,35 @@
+//! One file a command; each prints to standard output and returns its errors.
+
+mod bench;
+mod classify;
+mod inspect;
+mod selftest;
+mod tag;
+
+pub use bench::bench;
+pub use classify::classify;
+pub use inspect::inspect;
+pub use selftest::selftest;
+pub use tag::tag;
+
+use std::io::{self, StdoutLock, Write};
+
+use anyhow::Result;
+use serde_json::Value;
+
+/// Standard output; a line goes out when it is whole, so answers to piped lines come at once.
+fn output() -> StdoutLock<'static> {
+    io::stdout().lock()
+}
+
+/// Prints one JSON object.
+fn print_json(value: &Value) -> Result<()> {
+    writeln!(output(), "{value}")?;
+    Ok(())
+}
+
+/// A probability as a JSON number without the digits that f32 does not have.
+fn number(probability: f32) -> Value {
+    let rounded = (probability as f64 * 1e6).round() / 1e6;
+    serde_json::json!(rounded)
+}
