@@ -1,0 +1,148 @@
+//! Embeddings and the stack of layers: token ids in, hidden states out.
+
+use bert_kernels::{Buffer, Context, KernelError, ops};
+
+use super::batch::DeviceBatch;
+use super::dropout::{DropoutPlan, Place};
+use super::flat::FlatBuffers;
+use super::layer::{Layer, LayerActivations};
+use super::modules::{Norm, Normed};
+use crate::config::Config;
+
+/// The three tables whose rows are added, in the order of [`DeviceBatch::groups`].
+const TABLES: [&str; 3] = ["word_embeddings", "position_embeddings", "token_type_embeddings"];
+
+/// BERT without a head.
+pub(super) struct Encoder {
+    tables: [Buffer; 3],
+    d_tables: [Buffer; 3],
+    norm: Norm,
+    layers: Vec<Layer>,
+    hidden: usize,
+}
+
+/// What the encoder keeps for its backward pass.
+pub(super) struct EncoderActivations {
+    embedded: Normed,
+    dropped: Buffer,
+    layers: Vec<LayerActivations>,
+}
+
+impl EncoderActivations {
+    /// The last hidden states, `[T, H]`.
+    pub fn hidden(&self) -> &Buffer {
+        self.layers.last().map_or(&self.dropped, |layer| &layer.output.out)
+    }
+
+    /// Hidden states after the embeddings and after every layer, each `[T, H]`.
+    pub fn all_hidden(&self) -> Vec<Buffer> {
+        let layers = self.layers.iter().map(|layer| layer.output.out.clone());
+        std::iter::once(self.dropped.clone()).chain(layers).collect()
+    }
+}
+
+impl Encoder {
+    pub fn new(flat: &FlatBuffers, config: &Config) -> Self {
+        let name = |table| [format!("bert.embeddings.{table}.weight")];
+        let hidden = config.hidden_size;
+        let epsilon = config.layer_norm_epsilon();
+        Self {
+            tables: TABLES.map(|table| flat.compute(&name(table))),
+            d_tables: TABLES.map(|table| flat.gradient(&name(table))),
+            norm: Norm::new(flat, "bert.embeddings.LayerNorm", epsilon, hidden),
+            layers: (0..config.num_hidden_layers)
+                .map(|index| Layer::new(flat, config, index))
+                .collect(),
+            hidden,
+        }
+    }
+
+    /// The word embeddings, `[V, H]`, which the MLM decoder shares, and their gradient.
+    pub fn word_embeddings(&self) -> (&Buffer, &Buffer) {
+        (&self.tables[0], &self.d_tables[0])
+    }
+
+    pub fn forward(
+        &self,
+        ctx: &Context,
+        batch: &DeviceBatch,
+        dropout: &DropoutPlan,
+    ) -> Result<EncoderActivations, KernelError> {
+        let [word, position, segment] = &self.tables;
+        let summed = ctx.empty(word.dtype(), batch.tokens * self.hidden);
+        ops::embedding_forward(
+            ctx,
+            ops::EmbeddingForward {
+                word,
+                position,
+                segment,
+                ids: &batch.ids,
+                positions: &batch.positions,
+                segments: &batch.segments,
+                out: &summed,
+                hidden: self.hidden,
+            },
+        )?;
+        let embedded = self.norm.forward(ctx, &summed, None, None)?;
+        let dropped = dropped(ctx, &embedded.out, dropout.at(0, Place::Embeddings))?;
+        let mut layers: Vec<LayerActivations> = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let input = layers.last().map_or(&dropped, |before| &before.output.out);
+            let kept = layer.forward(ctx, batch, input, dropout)?;
+            layers.push(kept);
+        }
+        Ok(EncoderActivations { embedded, dropped, layers })
+    }
+
+    /// From the gradient of the last hidden states, `[T, H]`, to those of all parameters.
+    pub fn backward(
+        &self,
+        ctx: &Context,
+        batch: &DeviceBatch,
+        kept: &EncoderActivations,
+        d_hidden: Buffer,
+        dropout: &DropoutPlan,
+    ) -> Result<(), KernelError> {
+        let mut d_out = d_hidden;
+        let mut d_branch = None;
+        for (layer, kept) in self.layers.iter().zip(&kept.layers).rev() {
+            let branch = d_branch.as_ref();
+            let (through, along) = layer.backward(ctx, batch, kept, &d_out, branch, dropout)?;
+            d_out = through;
+            d_branch = Some(along);
+        }
+        if let Some(branch) = &d_branch {
+            ops::add_assign(ctx, &d_out, branch)?;
+        }
+        let d_out = dropped(ctx, &d_out, dropout.at(0, Place::Embeddings))?;
+        let d_summed = self.norm.backward(ctx, &kept.embedded, &d_out, None)?.d_residual;
+        for (d_table, groups) in self.d_tables.iter().zip(&batch.groups) {
+            ops::embedding_backward(
+                ctx,
+                ops::EmbeddingBackward {
+                    d_out: &d_summed,
+                    order: &groups.order,
+                    rows: &groups.rows,
+                    offsets: &groups.offsets,
+                    d_table,
+                    hidden: self.hidden,
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// `x` through a dropout mask, or `x` itself where there is none. Forward and backward are the same.
+pub(super) fn dropped(
+    ctx: &Context,
+    x: &Buffer,
+    dropout: Option<ops::Dropout>,
+) -> Result<Buffer, KernelError> {
+    let Some(dropout) = dropout else {
+        return Ok(x.clone());
+    };
+    let out = ctx.empty(x.dtype(), x.len());
+    ops::dropout(ctx, ops::DropoutArgs { x, out: &out, dropout })?;
+    Ok(out)
+}

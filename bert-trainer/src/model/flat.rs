@@ -1,0 +1,88 @@
+//! The flat buffers: parameters, gradients, moments, and the low-precision copy.
+
+use bert_kernels::{Buffer, Context, DType, KernelError, ops};
+
+use super::parameters::ParameterTable;
+
+/// In which type products are computed. Master weights, gradients and statistics are always f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Precision {
+    /// Everything in f32.
+    #[default]
+    F32,
+    /// Activations and the weights that enter products in bfloat16.
+    Bf16,
+}
+
+impl Precision {
+    /// The element type of activations.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::Bf16,
+        }
+    }
+}
+
+/// One buffer for each kind of state, all with the layout of a [`ParameterTable`].
+pub(super) struct FlatBuffers {
+    pub table: ParameterTable,
+    pub param: Buffer,
+    pub grad: Buffer,
+    /// The bf16 copy of `param` that products read, where the precision asks for one.
+    pub low: Option<Buffer>,
+}
+
+impl FlatBuffers {
+    pub fn new(
+        ctx: &Context,
+        table: ParameterTable,
+        values: &[f32],
+        precision: Precision,
+    ) -> Result<Self, KernelError> {
+        let param = ctx.upload_f32(values);
+        let grad = ctx.zeros(DType::F32, table.len());
+        let low = match precision {
+            Precision::F32 => None,
+            Precision::Bf16 => {
+                let low = ctx.empty(DType::Bf16, table.len());
+                ops::cast(ctx, &param, &low)?;
+                Some(low)
+            }
+        };
+        Ok(Self { table, param, grad, low })
+    }
+
+    /// Neighbouring tensors as one slice of the f32 parameters.
+    pub fn master(&self, names: &[String]) -> Buffer {
+        self.param.slice(self.range(names))
+    }
+
+    /// Neighbouring tensors as one slice of the parameters in the type that products compute in.
+    pub fn compute(&self, names: &[String]) -> Buffer {
+        self.low.as_ref().unwrap_or(&self.param).slice(self.range(names))
+    }
+
+    /// Neighbouring tensors as one slice of the gradients.
+    pub fn gradient(&self, names: &[String]) -> Buffer {
+        self.grad.slice(self.range(names))
+    }
+
+    fn range(&self, names: &[String]) -> std::ops::Range<usize> {
+        let mut range: Option<std::ops::Range<usize>> = None;
+        for name in names {
+            let found = self.table.find(name).unwrap_or_else(|| {
+                // The table and the modules are written for the same config and head.
+                panic!("the parameter table lacks {name}")
+            });
+            range = Some(match range {
+                None => found.range(),
+                Some(before) => {
+                    assert_eq!(before.end, found.offset, "{name} does not follow its neighbour");
+                    before.start..found.range().end
+                }
+            });
+        }
+        range.unwrap_or(0..0)
+    }
+}

@@ -1,0 +1,170 @@
+//! What stands on the encoder: the pre-training heads and one more layer for each task.
+
+pub(super) mod masked_lm;
+pub(super) mod sequence;
+pub(super) mod token;
+
+use bert_kernels::{Buffer, Context, DType, KernelError, ops};
+
+/// Which head a model has, and how wide it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// Masked language model and next sentence prediction.
+    Pretraining,
+    /// One label a sequence, from the pooled `[CLS]` (`BertForSequenceClassification`).
+    Classify {
+        /// Number of labels.
+        labels: usize,
+    },
+    /// One label a word, from its first piece (`BertForTokenClassification`).
+    Tag {
+        /// Number of tags.
+        labels: usize,
+    },
+    /// Intent of the sequence and slot of every word.
+    Joint {
+        /// Number of intents.
+        intents: usize,
+        /// Number of BIO slot tags.
+        slots: usize,
+    },
+}
+
+impl Head {
+    /// Whether the model uses BERT's pooler. Tagging alone does not.
+    pub fn has_pooler(self) -> bool {
+        !matches!(self, Self::Tag { .. })
+    }
+}
+
+/// Losses and hits of one classification, a value a row, still on the device.
+#[derive(Debug, Clone)]
+pub struct Term {
+    /// Cross-entropy in nats, `[R]`.
+    pub loss: Buffer,
+    /// 1 where the largest logit is the target's, `[R]`.
+    pub correct: Buffer,
+}
+
+impl Term {
+    fn empty(ctx: &Context, rows: usize) -> Self {
+        Self { loss: ctx.empty(DType::F32, rows), correct: ctx.empty(DType::U32, rows) }
+    }
+
+    /// Sum of losses, number of hits and number of rows.
+    ///
+    /// # Errors
+    ///
+    /// What the device reports for anything queued before.
+    pub fn read(&self, ctx: &Context) -> Result<Tally, KernelError> {
+        let loss = ctx.read_f32(&self.loss)?.iter().map(|&loss| f64::from(loss)).sum();
+        let correct = ctx.read_u32(&self.correct)?.iter().map(|&hit| u64::from(hit)).sum();
+        Ok(Tally { loss, correct, rows: self.loss.len() as u64 })
+    }
+}
+
+/// Sums over rows of a classification.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tally {
+    /// Sum of cross-entropies, nats.
+    pub loss: f64,
+    /// Rows whose largest logit is the target's.
+    pub correct: u64,
+    /// Rows counted.
+    pub rows: u64,
+}
+
+impl Tally {
+    /// Adds another count.
+    pub fn add(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.rows += other.rows;
+    }
+
+    /// Mean cross-entropy in nats; 0 without rows.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / (self.rows.max(1) as f64)
+    }
+
+    /// Share of hits; 0 without rows.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / (self.rows.max(1) as f64)
+    }
+}
+
+/// Logits with the softmax statistics that their gradient needs.
+pub(super) struct Scored {
+    pub logits: Buffer,
+    lse: Buffer,
+    pub term: Term,
+}
+
+/// Cross-entropy of `logits: [R, classes]` against `targets: [R]`.
+pub(super) fn score(
+    ctx: &Context,
+    logits: Buffer,
+    targets: &Buffer,
+    classes: usize,
+) -> Result<Scored, KernelError> {
+    let term = Term::empty(ctx, targets.len());
+    let lse = ctx.empty(DType::F32, targets.len());
+    ops::cross_entropy_forward(
+        ctx,
+        ops::CrossEntropyForward {
+            logits: &logits,
+            targets,
+            loss: &term.loss,
+            correct: &term.correct,
+            lse: &lse,
+            classes,
+        },
+    )?;
+    Ok(Scored { logits, lse, term })
+}
+
+/// Gradient of `scale` times the sum of the losses with respect to the logits, `[R, classes]`.
+pub(super) fn score_backward(
+    ctx: &Context,
+    scored: &Scored,
+    targets: &Buffer,
+    classes: usize,
+    scale: f32,
+) -> Result<Buffer, KernelError> {
+    let d_logits = ctx.empty(scored.logits.dtype(), scored.logits.len());
+    ops::cross_entropy_backward(
+        ctx,
+        ops::CrossEntropyBackward {
+            logits: &scored.logits,
+            targets,
+            lse: &scored.lse,
+            d_logits: &d_logits,
+            scale,
+            classes,
+        },
+    )?;
+    Ok(d_logits)
+}
+
+/// The rows `index: [R]` of `x: [T, H]`.
+pub(super) fn gather(
+    ctx: &Context,
+    x: &Buffer,
+    index: &Buffer,
+    hidden: usize,
+) -> Result<Buffer, KernelError> {
+    let out = ctx.empty(x.dtype(), index.len() * hidden);
+    ops::gather_rows(ctx, ops::GatherRows { x, index, out: &out, hidden })?;
+    Ok(out)
+}
+
+/// Adds `d_rows: [R, H]` to the rows `index` of `d_x: [T, H]`.
+pub(super) fn scatter_add(
+    ctx: &Context,
+    d_rows: &Buffer,
+    index: &Buffer,
+    d_x: &Buffer,
+    hidden: usize,
+) -> Result<(), KernelError> {
+    ops::scatter_add_rows(ctx, ops::ScatterAddRows { d_out: d_rows, index, d_x, hidden })
+}

@@ -1,0 +1,50 @@
+//! One label a word, from the hidden state of its first piece.
+
+use bert_kernels::{Buffer, Context, KernelError, ops};
+
+use super::sequence::{Classified, Classifier};
+use super::{gather, scatter_add};
+use crate::model::flat::FlatBuffers;
+
+/// A classifier on chosen tokens.
+pub(in crate::model) struct TokenClassifier {
+    classifier: Classifier,
+    hidden: usize,
+}
+
+/// Words to label: packed token index of each first piece, `[W]`, and its label, `[W]`.
+pub(in crate::model) struct Words<'a> {
+    pub index: &'a Buffer,
+    pub target: &'a Buffer,
+}
+
+impl TokenClassifier {
+    pub fn new(flat: &FlatBuffers, name: &str, classes: usize, hidden: usize) -> Self {
+        Self { classifier: Classifier::new(flat, name, classes, hidden), hidden }
+    }
+
+    /// `hidden: [T, H]` to logits of the chosen tokens.
+    pub fn forward(
+        &self,
+        ctx: &Context,
+        hidden: &Buffer,
+        words: &Words<'_>,
+        dropout: Option<ops::Dropout>,
+    ) -> Result<Classified, KernelError> {
+        let rows = gather(ctx, hidden, words.index, self.hidden)?;
+        self.classifier.forward(ctx, &rows, words.target, dropout)
+    }
+
+    /// Adds to `d_hidden: [T, H]`.
+    pub fn backward(
+        &self,
+        ctx: &Context,
+        kept: &Classified,
+        words: &Words<'_>,
+        scale: f32,
+        d_hidden: &Buffer,
+    ) -> Result<(), KernelError> {
+        let d_rows = self.classifier.backward(ctx, kept, words.target, scale)?;
+        scatter_add(ctx, &d_rows, words.index, d_hidden, self.hidden)
+    }
+}

@@ -1,0 +1,371 @@
+//! BERT, forward and backward, written out layer by layer.
+//!
+//! Exactly BERT (Devlin et al. 2018): post-layer-norm, learned positions, segment embeddings, pooler,
+//! MLM decoder tied to the word embeddings. Sequences are packed: T tokens of B sequences one behind
+//! the other, with `cu_seqlens` telling where each begins, so no padding is ever computed.
+
+mod batch;
+mod dropout;
+mod encoder;
+mod flat;
+mod heads;
+mod init;
+mod layer;
+mod load;
+mod modules;
+mod parameters;
+
+use bert_kernels::{Buffer, Context, KernelError, ops};
+
+pub use batch::DeviceBatch;
+pub use dropout::DropoutPlan;
+pub use flat::Precision;
+pub use heads::{Head, Tally, Term};
+pub use init::{fill as fill_initial, initial_values};
+pub use load::{LoadedCheckpoint, architecture, checkpoint_config, write_checkpoint};
+pub use parameters::{PROJECTIONS, Parameter, ParameterTable};
+
+use crate::config::{Config, HiddenAct};
+use crate::data::{PretrainBatch, TaskBatch};
+use dropout::Place;
+use encoder::{Encoder, EncoderActivations};
+use flat::FlatBuffers;
+use heads::masked_lm::{Masked, MaskedActivations, MaskedLm};
+use heads::sequence::{Classified, Classifier, Pooled, Pooler};
+use heads::token::{TokenClassifier, Words};
+
+/// A model on a device with its gradients.
+pub struct Model {
+    ctx: Context,
+    config: Config,
+    head: Head,
+    precision: Precision,
+    flat: FlatBuffers,
+    encoder: Encoder,
+    pooler: Option<Pooler>,
+    masked_lm: Option<MaskedLm>,
+    sequence: Option<Classifier>,
+    token: Option<TokenClassifier>,
+}
+
+/// What the model should predict for a batch. Only what the head has is used.
+#[derive(Debug, Clone, Default)]
+pub struct Targets {
+    /// Masked positions (packed token index) and what stood there, `[M]` each.
+    pub masked: Option<(Buffer, Buffer)>,
+    /// Label of each sequence, `[B]`.
+    pub sequence: Option<Buffer>,
+    /// First pieces of words (packed token index) and their labels, `[W]` each.
+    pub words: Option<(Buffer, Buffer)>,
+}
+
+impl Targets {
+    /// The targets of a pre-training batch.
+    pub fn pretraining(ctx: &Context, batch: &PretrainBatch) -> Self {
+        Self {
+            masked: Some((
+                ctx.upload_u32(&batch.masked_index),
+                ctx.upload_u32(&batch.masked_target),
+            )),
+            sequence: Some(ctx.upload_u32(&batch.nsp_label)),
+            words: None,
+        }
+    }
+
+    /// The targets of a task's batch.
+    pub fn task(ctx: &Context, batch: &TaskBatch) -> Self {
+        Self {
+            masked: None,
+            sequence: Some(ctx.upload_u32(&batch.labels)),
+            words: Some((ctx.upload_u32(&batch.tag_index), ctx.upload_u32(&batch.tag_target))),
+        }
+    }
+}
+
+/// Losses of a pass, a term for each thing predicted.
+#[derive(Debug, Clone, Default)]
+pub struct Losses {
+    /// Masked language model, `[M]`.
+    pub masked: Option<Term>,
+    /// Sequence label or next sentence, `[B]`.
+    pub sequence: Option<Term>,
+    /// Words, `[W]`.
+    pub words: Option<Term>,
+}
+
+/// Logits of a pass, `[R, classes]` each, in the model's precision.
+#[derive(Debug, Clone, Default)]
+pub struct Logits {
+    /// Sequence label or next sentence, `[B, labels]`.
+    pub sequence: Option<Buffer>,
+    /// Words, `[W, labels]`.
+    pub words: Option<Buffer>,
+    /// Hidden states after the embeddings and each layer, `[T, H]` each.
+    pub hidden: Vec<Buffer>,
+    /// The pooler's output, `[B, H]`.
+    pub pooled: Option<Buffer>,
+}
+
+/// Everything a forward pass keeps.
+struct Pass {
+    encoder: EncoderActivations,
+    pooled: Option<Pooled>,
+    masked: Option<MaskedActivations>,
+    sequence: Option<Classified>,
+    words: Option<Classified>,
+}
+
+impl Pass {
+    fn losses(&self) -> Losses {
+        let term = |kept: &Classified| kept.scored.term.clone();
+        Losses {
+            masked: self.masked.as_ref().map(|kept| kept.term.clone()),
+            sequence: self.sequence.as_ref().map(term),
+            words: self.words.as_ref().map(term),
+        }
+    }
+}
+
+impl Model {
+    /// A model with these parameter values, one a place of [`ParameterTable::new`]'s layout.
+    ///
+    /// # Errors
+    ///
+    /// What the device reports.
+    ///
+    /// # Panics
+    ///
+    /// If `values` has another length than the table.
+    pub fn new(
+        ctx: &Context,
+        config: &Config,
+        head: Head,
+        precision: Precision,
+        values: &[f32],
+    ) -> Result<Self, KernelError> {
+        let table = ParameterTable::new(config, &head);
+        assert_eq!(values.len(), table.len(), "values do not match the parameter table");
+        let flat = FlatBuffers::new(ctx, table, values, precision)?;
+        let hidden = config.hidden_size;
+        let classifier = |name, labels| Classifier::new(&flat, name, labels, hidden);
+        let words = |name, labels| TokenClassifier::new(&flat, name, labels, hidden);
+        let (sequence, token) = match head {
+            Head::Pretraining => (Some(classifier("cls.seq_relationship", 2)), None),
+            Head::Classify { labels } => (Some(classifier("classifier", labels)), None),
+            Head::Tag { labels } => (None, Some(words("classifier", labels))),
+            Head::Joint { intents, slots } => (
+                Some(classifier("intent_classifier", intents)),
+                Some(words("slot_classifier", slots)),
+            ),
+        };
+        Ok(Self {
+            ctx: ctx.clone(),
+            config: config.clone(),
+            head,
+            precision,
+            encoder: Encoder::new(&flat, config),
+            pooler: head.has_pooler().then(|| Pooler::new(&flat, config)),
+            masked_lm: (head == Head::Pretraining).then(|| MaskedLm::new(&flat, config)),
+            sequence,
+            token,
+            flat,
+        })
+    }
+
+    /// The device.
+    pub fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The head.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// In which type products are computed.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Where each tensor lies.
+    pub fn table(&self) -> &ParameterTable {
+        &self.flat.table
+    }
+
+    /// All parameters, f32, with the table's layout.
+    pub fn parameters(&self) -> &Buffer {
+        &self.flat.param
+    }
+
+    /// All gradients, f32, with the table's layout.
+    pub fn gradients(&self) -> &Buffer {
+        &self.flat.grad
+    }
+
+    /// The bf16 copy of the parameters that an optimizer step must refresh, if there is one.
+    pub fn low_precision(&self) -> Option<&Buffer> {
+        self.flat.low.as_ref()
+    }
+
+    /// Sets all gradients to zero.
+    ///
+    /// # Errors
+    ///
+    /// What the device reports.
+    pub fn zero_gradients(&self) -> Result<(), KernelError> {
+        ops::fill(&self.ctx, &self.flat.grad, 0.0)
+    }
+
+    /// Forward and backward: adds the gradient of `scale` times the sum of the mean losses, and gives
+    /// the losses.
+    ///
+    /// # Errors
+    ///
+    /// What an operation or the device reports.
+    pub fn accumulate_gradients(
+        &self,
+        batch: &DeviceBatch,
+        targets: &Targets,
+        dropout: &DropoutPlan,
+        scale: f32,
+    ) -> Result<Losses, KernelError> {
+        let pass = self.forward(batch, targets, dropout)?;
+        self.backward(batch, targets, &pass, dropout, scale)?;
+        Ok(pass.losses())
+    }
+
+    /// Losses without gradients or dropout.
+    ///
+    /// # Errors
+    ///
+    /// What an operation or the device reports.
+    pub fn evaluate(
+        &self,
+        batch: &DeviceBatch,
+        targets: &Targets,
+    ) -> Result<(Losses, Logits), KernelError> {
+        let pass = self.forward(batch, targets, &DropoutPlan::OFF)?;
+        let logits = Logits {
+            sequence: pass.sequence.as_ref().map(|kept| kept.scored.logits.clone()),
+            words: pass.words.as_ref().map(|kept| kept.scored.logits.clone()),
+            hidden: pass.encoder.all_hidden(),
+            pooled: pass.pooled.as_ref().map(|kept| kept.out.clone()),
+        };
+        Ok((pass.losses(), logits))
+    }
+
+    /// Vocabulary scores of the masked positions, `[M, V]`, f32.
+    ///
+    /// # Errors
+    ///
+    /// What an operation or the device reports.
+    pub fn masked_logits(
+        &self,
+        batch: &DeviceBatch,
+        targets: &Targets,
+    ) -> Result<Option<Buffer>, KernelError> {
+        let pass = self.forward(batch, targets, &DropoutPlan::OFF)?;
+        let (word, _) = self.encoder.word_embeddings();
+        match (&self.masked_lm, &pass.masked) {
+            (Some(head), Some(kept)) => head.logits(&self.ctx, kept, word).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn forward(
+        &self,
+        batch: &DeviceBatch,
+        targets: &Targets,
+        dropout: &DropoutPlan,
+    ) -> Result<Pass, KernelError> {
+        let ctx = &self.ctx;
+        let encoder = self.encoder.forward(ctx, batch, dropout)?;
+        let hidden = encoder.hidden();
+        let (word, _) = self.encoder.word_embeddings();
+
+        let masked = match (&self.masked_lm, masked_of(targets)) {
+            (Some(head), Some(masked)) => Some(head.forward(ctx, hidden, word, &masked)?),
+            _ => None,
+        };
+        let (mut pooled, mut sequence) = (None, None);
+        if let (Some(pooler), Some(head), Some(labels)) =
+            (&self.pooler, &self.sequence, &targets.sequence)
+        {
+            let kept = pooler.forward(ctx, batch, hidden)?;
+            sequence = Some(head.forward(ctx, &kept.out, labels, self.head_dropout(dropout))?);
+            pooled = Some(kept);
+        }
+        let words = match (&self.token, words_of(targets)) {
+            (Some(head), Some(words)) => {
+                let place = dropout.at(1, Place::Classifier);
+                Some(head.forward(ctx, hidden, &words, place)?)
+            }
+            _ => None,
+        };
+        Ok(Pass { encoder, pooled, masked, sequence, words })
+    }
+
+    fn backward(
+        &self,
+        batch: &DeviceBatch,
+        targets: &Targets,
+        pass: &Pass,
+        dropout: &DropoutPlan,
+        scale: f32,
+    ) -> Result<(), KernelError> {
+        let ctx = &self.ctx;
+        let hidden = pass.encoder.hidden();
+        let d_hidden = ctx.empty(hidden.dtype(), hidden.len());
+        ops::fill(ctx, &d_hidden, 0.0)?;
+
+        if let (Some(head), Some(kept), Some(masked)) =
+            (&self.masked_lm, &pass.masked, masked_of(targets))
+        {
+            let scale = scale / masked.index.len() as f32;
+            let tied = self.encoder.word_embeddings();
+            head.backward(ctx, kept, tied, &masked, scale, &d_hidden)?;
+        }
+        if let (Some(pooler), Some(head), Some(pooled), Some(kept), Some(labels)) =
+            (&self.pooler, &self.sequence, &pass.pooled, &pass.sequence, &targets.sequence)
+        {
+            let d_pooled = head.backward(ctx, kept, labels, scale / labels.len() as f32)?;
+            pooler.backward(ctx, batch, pooled, &d_pooled, &d_hidden)?;
+        }
+        if let (Some(head), Some(kept), Some(words)) = (&self.token, &pass.words, words_of(targets))
+        {
+            head.backward(ctx, kept, &words, scale / words.index.len() as f32, &d_hidden)?;
+        }
+        self.encoder.backward(ctx, batch, &pass.encoder, d_hidden, dropout)
+    }
+
+    /// Next sentence prediction reads the pooler's output as it is; a task's classifier drops first.
+    fn head_dropout(&self, dropout: &DropoutPlan) -> Option<ops::Dropout> {
+        match self.head {
+            Head::Pretraining => None,
+            _ => dropout.at(0, Place::Classifier),
+        }
+    }
+}
+
+fn masked_of(targets: &Targets) -> Option<Masked<'_>> {
+    let (index, target) = targets.masked.as_ref()?;
+    (!index.is_empty()).then_some(Masked { index, target })
+}
+
+fn words_of(targets: &Targets) -> Option<Words<'_>> {
+    let (index, target) = targets.words.as_ref()?;
+    (!index.is_empty()).then_some(Words { index, target })
+}
+
+fn activation_of(config: &Config) -> ops::Activation {
+    match config.hidden_act {
+        HiddenAct::Relu => ops::Activation::Relu,
+        act if act.is_tanh_form() => ops::Activation::GeluTanh,
+        _ => ops::Activation::Gelu,
+    }
+}
