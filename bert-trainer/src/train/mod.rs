@@ -1,0 +1,13 @@
+//! Training: schedule, optimizer, and the two loops.
+
+mod finetune;
+mod optimizer;
+mod prefetch;
+mod pretrain;
+mod schedule;
+
+pub use finetune::{FinetunePlan, FinetuneSummary, finetune};
+pub use optimizer::{Optimizer, OptimizerOptions};
+pub use prefetch::Prefetch;
+pub use pretrain::{PretrainPaths, PretrainPlan, PretrainSummary, pretrain};
+pub use schedule::Schedule;
