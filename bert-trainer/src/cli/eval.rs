@@ -1,0 +1,127 @@
+//! `bert-trainer eval`
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use super::{DeviceArgs, OpenCheckpoint, Report, Task, is_model_file};
+use crate::data::tasks::{self, RawExample, TaskKind, TaskLabels};
+use crate::evaluate::{DevicePredictor, Predictor, evaluate_pretraining, score, unknown_labels};
+
+/// Evaluate a checkpoint, or an exported model through the code of the device.
+///
+/// A pre-trained model is evaluated on text (a sentence a line, blank lines between documents); a
+/// fine-tuned one on a file of its task.
+///
+/// Example: bert-trainer eval --model assistant --data test.tsv
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Checkpoint directory or exported model.bert.
+    #[arg(long)]
+    model: PathBuf,
+    /// Examples of the model's task, or text for a pre-trained model.
+    #[arg(long)]
+    data: PathBuf,
+    /// Task the model must be of; it is read from the model if not given.
+    #[arg(long, value_enum)]
+    task: Option<Task>,
+    /// For tag: 1-based column of the tag; the token is in the first.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..))]
+    tag_column: u32,
+    /// Tokens of a sequence at most; for a pre-trained model 128, else the model's positions.
+    #[arg(long)]
+    max_length: Option<u32>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<Report> {
+    let start = Instant::now();
+    if is_model_file(&args.model)? {
+        let mut predictor = DevicePredictor::open(&args.model)?;
+        let labels = predictor.labels()?;
+        return task_report(&args, start, &mut predictor, &labels, "int8");
+    }
+    let open = OpenCheckpoint::open(&args.model, &args.device, args.max_length)?;
+    match (&open.task, open.predictor()) {
+        (Some((_, labels)), Some(mut predictor)) => {
+            task_report(&args, start, &mut predictor, labels, "f32")
+        }
+        _ => pretraining_report(&args, start, &open),
+    }
+}
+
+fn task_report(
+    args: &Args,
+    start: Instant,
+    predictor: &mut dyn Predictor,
+    labels: &TaskLabels,
+    arithmetic: &str,
+) -> anyhow::Result<Report> {
+    let task = predictor.task();
+    expect_task(args, Some(task))?;
+    let examples = tasks::read(&args.data, task, args.tag_column as usize)?;
+    unknown_labels(&args.data, &examples, labels)?;
+    let metrics = score(task, &examples, &predictor.predict(&examples)?);
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Report {
+        lines: vec![format!(
+            "{} examples of {}, {arithmetic}: {} ({seconds:.1} s)",
+            examples.len(),
+            args.data.display(),
+            metrics.describe(task)
+        )],
+        json: report_json(json!(task), Value::Object(metrics.to_json(task)), &examples, seconds),
+    })
+}
+
+fn report_json(task: Value, metrics: Value, examples: &[RawExample], seconds: f64) -> Value {
+    json!({ "task": task, "metrics": metrics, "examples": examples.len(), "seconds": seconds })
+}
+
+fn pretraining_report(
+    args: &Args,
+    start: Instant,
+    open: &OpenCheckpoint,
+) -> anyhow::Result<Report> {
+    expect_task(args, None)?;
+    // Pre-training rarely uses all positions, and those it did not use know nothing.
+    let max_length = if args.max_length.is_some() { open.max_length } else { 128 };
+    let max_length = max_length.min(open.max_length);
+    let model_dir: &Path = &args.model;
+    let metrics = evaluate_pretraining(&open.model, model_dir, &args.data, max_length)?;
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Report {
+        lines: vec![format!(
+            "{} pairs of {}: MLM loss {:.3} nats (without context {:.3}, {:.3} more), accuracy \
+             {:.1} %; NSP accuracy {:.1} % ({seconds:.1} s)",
+            metrics.examples,
+            args.data.display(),
+            metrics.mlm_loss,
+            metrics.mlm_unigram_loss,
+            metrics.mlm_unigram_loss - metrics.mlm_loss,
+            metrics.mlm_accuracy * 100.0,
+            metrics.nsp_accuracy * 100.0
+        )],
+        json: json!({
+            "task": "pretrain",
+            "metrics": metrics,
+            "examples": metrics.examples,
+            "seconds": seconds,
+        }),
+    })
+}
+
+fn expect_task(args: &Args, found: Option<TaskKind>) -> anyhow::Result<()> {
+    let wanted = args.task.map(TaskKind::from);
+    ensure!(
+        wanted.is_none() || wanted == found,
+        "{}: --task {} was asked for, but this is a model of {}",
+        args.model.display(),
+        wanted.map_or("", TaskKind::name),
+        found.map_or("pre-training", TaskKind::name)
+    );
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! `bert-trainer export`
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use super::Report;
+use crate::atomic;
+use crate::data::tasks;
+use crate::evaluate::{DevicePredictor, Predictor as _, score, unknown_labels};
+use crate::export::export;
+
+/// Quantize a fine-tuned model to int8 and write it as one file for the device.
+///
+/// The file holds the vocabulary, the labels, the exact scratch size and a self-test, and every
+/// section carries a checksum.
+///
+/// Example: bert-trainer export --model assistant --output model.bert --max-length 64 --eval test.tsv
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Checkpoint directory of a fine-tuned model.
+    #[arg(long)]
+    model: PathBuf,
+    /// Model file to write.
+    #[arg(long)]
+    output: PathBuf,
+    /// Tokens of a text at most; decides the scratch memory. All positions if not given.
+    #[arg(long)]
+    max_length: Option<u32>,
+    /// Examples to evaluate the written model on, through the code of the device.
+    #[arg(long)]
+    eval: Option<PathBuf>,
+    /// For tag with --eval: 1-based column of the tag; the token is in the first.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..))]
+    tag_column: u32,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<Report> {
+    let bytes = export(&args.model, args.max_length.map(|length| length as usize))?;
+    let mut predictor = DevicePredictor::from_bytes(&args.output, bytes)?;
+    let mut lines = Vec::new();
+    let mut evaluation = json!(null);
+    if let Some(eval) = &args.eval {
+        let task = predictor.task();
+        let examples = tasks::read(eval, task, args.tag_column as usize)?;
+        unknown_labels(eval, &examples, &predictor.labels()?)?;
+        let metrics = score(task, &examples, &predictor.predict(&examples)?);
+        lines.push(format!(
+            "int8 on {} examples of {}: {}",
+            examples.len(),
+            eval.display(),
+            metrics.describe(task)
+        ));
+        evaluation = json!({
+            "task": task,
+            "metrics": metrics.to_json(task),
+            "examples": examples.len(),
+        });
+    }
+    atomic::write_file(&args.output, predictor.bytes())
+        .with_context(|| format!("{}: cannot write the model", args.output.display()))?;
+    lines.insert(
+        0,
+        format!(
+            "{}: {} bytes, {} bytes of scratch",
+            args.output.display(),
+            predictor.model_bytes(),
+            predictor.scratch_bytes()
+        ),
+    );
+    Ok(Report {
+        lines,
+        json: json!({
+            "output": args.output,
+            "model_bytes": predictor.model_bytes(),
+            "scratch_bytes": predictor.scratch_bytes(),
+            "eval": evaluation,
+        }),
+    })
+}

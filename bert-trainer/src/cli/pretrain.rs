@@ -1,0 +1,121 @@
+//! `bert-trainer pretrain`
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+
+use super::{DeviceArgs, Report};
+use crate::config::Config;
+use crate::train::{PretrainPaths, PretrainPlan, pretrain};
+
+/// Pre-train BERT: masked language model and next sentence prediction.
+///
+/// The output directory is a Hugging Face directory with the training state beside it in trainer/,
+/// loadable at every moment; `--resume` continues it bit for bit.
+///
+/// Example: bert-trainer pretrain --data shards --config bert-tiny --output model --steps 10000
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Directory that `prepare` wrote.
+    #[arg(long)]
+    data: PathBuf,
+    /// bert-tiny, bert-mini, bert-small, bert-medium, bert-base, bert-large, or a config.json.
+    #[arg(long, default_value = "bert-tiny")]
+    config: String,
+    /// Directory of the checkpoint.
+    #[arg(long)]
+    output: PathBuf,
+    /// Optimizer steps.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Sequences a step.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// Tokens of a sequence at most, [CLS] and [SEP] included.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..))]
+    max_length: u32,
+    /// Peak learning rate (paper: 1e-4 for bert-base at batch 256; small models take 1e-3).
+    #[arg(long, default_value_t = 1e-4)]
+    learning_rate: f32,
+    /// Steps over which the learning rate rises; a tenth of all steps if not given.
+    #[arg(long)]
+    warmup_steps: Option<u64>,
+    /// Decoupled weight decay of all but biases and layer norms.
+    #[arg(long, default_value_t = 0.01)]
+    weight_decay: f32,
+    /// Seed of initial values, shuffles, pairs, masks and dropout.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Dropout probability of hidden states and attention; the config's if not given.
+    #[arg(long)]
+    dropout: Option<f64>,
+    /// Mask all pieces of a word together.
+    #[arg(long)]
+    whole_word: bool,
+    /// Steps between checkpoints.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    save_steps: u64,
+    /// Steps between lines of metrics.jsonl.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    log_steps: u64,
+    /// Stop after this many seconds with a checkpoint; `--resume` goes on from there.
+    #[arg(long)]
+    max_seconds: Option<f64>,
+    /// Continue the run in the output directory.
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<Report> {
+    let mut config = Config::resolve(&args.config)?;
+    if let Some(dropout) = args.dropout {
+        ensure!((0.0..1.0).contains(&dropout), "--dropout {dropout}: expected a value in [0, 1)");
+        config.hidden_dropout_prob = dropout;
+        config.attention_probs_dropout_prob = dropout;
+    }
+    let plan = PretrainPlan {
+        steps: args.steps,
+        batch_size: args.batch_size,
+        max_length: args.max_length,
+        learning_rate: args.learning_rate,
+        warmup_steps: args.warmup_steps.unwrap_or(args.steps / 10),
+        weight_decay: args.weight_decay,
+        seed: args.seed,
+        whole_word: args.whole_word,
+        log_steps: args.log_steps,
+    };
+    let paths = PretrainPaths {
+        data: args.data,
+        output: args.output,
+        save_steps: args.save_steps,
+        max_seconds: args.max_seconds,
+        resume: args.resume,
+    };
+    let ctx = args.device.open()?;
+    let summary = pretrain(&ctx, &config, args.device.precision, &plan, &paths)?;
+    Ok(Report {
+        lines: vec![
+            format!(
+                "{} of {} steps: MLM loss {:.3} (first {:.3}, without context {:.3}), accuracy \
+                 {:.1} %; NSP accuracy {:.1} %",
+                summary.steps,
+                plan.steps,
+                summary.mlm_loss,
+                summary.mlm_loss_first,
+                summary.mlm_unigram_loss,
+                summary.mlm_accuracy * 100.0,
+                summary.nsp_accuracy * 100.0
+            ),
+            format!(
+                "{} tokens in {:.0} s, {:.0} tokens/s; checkpoint in {}",
+                summary.tokens,
+                summary.seconds,
+                summary.tokens_per_second,
+                paths.output.display()
+            ),
+        ],
+        json: serde_json::to_value(&summary)?,
+    })
+}

@@ -1,0 +1,146 @@
+//! From a fine-tuned checkpoint to a quantized model file.
+//!
+//! Quantization itself is `bert-core`'s: this module only hands over the weights by name.
+
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow, ensure};
+use bert_core::format::{
+    Activation, EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelBuilder,
+    NormWeights,
+};
+
+use crate::config::HiddenAct;
+use crate::data::TextTokenizer;
+use crate::data::tasks::{TaskKind, TaskLabels};
+use crate::model::{LoadedCheckpoint, PROJECTIONS};
+
+/// What a device checks itself with when no text is given: it exercises words, unknown characters
+/// and punctuation, whatever the vocabulary is.
+const SELF_TEST_TEXTS: [&str; 3] =
+    ["turn on the light in the kitchen, please!", "Où est l'été? 42 °C", "a"];
+
+/// The bytes of a model file.
+///
+/// # Errors
+///
+/// If the checkpoint is not of a task a device runs, or `max_length` is longer than its positions.
+pub fn export(dir: &Path, max_length: Option<usize>) -> anyhow::Result<Vec<u8>> {
+    let checkpoint = LoadedCheckpoint::open(dir)?;
+    let (task, labels) = checkpoint.task.as_ref().ok_or_else(|| {
+        anyhow!(
+            "{}: a pre-trained model has no task; fine-tune it before you export it",
+            dir.display()
+        )
+    })?;
+    let tokenizer = TextTokenizer::open(dir)?;
+    let positions = checkpoint.config.max_position_embeddings;
+    let max_length = max_length.unwrap_or(positions);
+    ensure!(
+        (3..=positions).contains(&max_length),
+        "--max-length {max_length}: {} has {positions} positions",
+        dir.display()
+    );
+    let weights = Weights { checkpoint: &checkpoint };
+    let config = &checkpoint.config;
+    let builder = ModelBuilder {
+        hidden: config.hidden_size,
+        heads: config.num_attention_heads,
+        feed_forward: config.intermediate_size,
+        max_length,
+        activation: match config.hidden_act {
+            HiddenAct::Gelu => Activation::Gelu,
+            HiddenAct::GeluNew | HiddenAct::GeluPytorchTanh => Activation::GeluTanh,
+            HiddenAct::Relu => Activation::Relu,
+        },
+        epsilon: config.layer_norm_epsilon(),
+        tokenizer: tokenizer.config(),
+        vocabulary: tokenizer.pieces(),
+        embeddings: weights.embeddings(tokenizer.pieces().len())?,
+        layers: (0..config.num_hidden_layers)
+            .map(|index| weights.layer(index))
+            .collect::<anyhow::Result<_>>()?,
+        pooler: match task {
+            TaskKind::Tag => None,
+            _ => Some(weights.linear("bert.pooler.dense")?),
+        },
+        head: weights.head(*task, labels)?,
+        self_test_texts: &SELF_TEST_TEXTS,
+    };
+    builder.build().with_context(|| format!("{}", dir.display()))
+}
+
+/// The checkpoint's tensors under the names they are asked for.
+struct Weights<'a> {
+    checkpoint: &'a LoadedCheckpoint,
+}
+
+impl<'a> Weights<'a> {
+    fn tensor(&self, name: &str) -> anyhow::Result<&'a [f32]> {
+        self.checkpoint.tensor(name)
+    }
+
+    fn linear(&self, name: &str) -> anyhow::Result<LinearWeights<'a>> {
+        Ok(LinearWeights {
+            weight: self.tensor(&format!("{name}.weight"))?,
+            bias: self.tensor(&format!("{name}.bias"))?,
+        })
+    }
+
+    fn norm(&self, name: &str) -> anyhow::Result<NormWeights<'a>> {
+        Ok(NormWeights {
+            gamma: self.tensor(&format!("{name}.weight"))?,
+            beta: self.tensor(&format!("{name}.bias"))?,
+        })
+    }
+
+    /// Rows of the word table beyond the vocabulary (padding to a round number) stay behind.
+    fn embeddings(&self, vocabulary: usize) -> anyhow::Result<EmbeddingWeights<'a>> {
+        let table = |name: &str| self.tensor(&format!("bert.embeddings.{name}.weight"));
+        let hidden = self.checkpoint.config.hidden_size;
+        let word = table("word_embeddings")?;
+        let rows = word.len() / hidden;
+        let word = word.get(..vocabulary * hidden).with_context(|| {
+            format!("vocab.txt has {vocabulary} pieces, the word table only {rows} rows")
+        })?;
+        Ok(EmbeddingWeights {
+            word,
+            position: table("position_embeddings")?,
+            segment: table("token_type_embeddings")?,
+            norm: self.norm("bert.embeddings.LayerNorm")?,
+        })
+    }
+
+    fn layer(&self, index: usize) -> anyhow::Result<LayerWeights<'a>> {
+        let name = format!("bert.encoder.layer.{index}");
+        let projection = |part| self.linear(&format!("{name}.attention.self.{part}"));
+        let [query, key, value] = PROJECTIONS;
+        Ok(LayerWeights {
+            query: projection(query)?,
+            key: projection(key)?,
+            value: projection(value)?,
+            attention_output: self.linear(&format!("{name}.attention.output.dense"))?,
+            attention_norm: self.norm(&format!("{name}.attention.output.LayerNorm"))?,
+            feed_forward_in: self.linear(&format!("{name}.intermediate.dense"))?,
+            feed_forward_out: self.linear(&format!("{name}.output.dense"))?,
+            feed_forward_norm: self.norm(&format!("{name}.output.LayerNorm"))?,
+        })
+    }
+
+    fn head(&self, task: TaskKind, labels: &'a TaskLabels) -> anyhow::Result<HeadWeights<'a>> {
+        let classes = labels.classes.as_ref().map_or(&[][..], |labels| labels.names());
+        let tags = labels.tags.as_ref().map_or(&[][..], |labels| labels.names());
+        Ok(match task {
+            TaskKind::Classify => {
+                HeadWeights::Classify { classifier: self.linear("classifier")?, labels: classes }
+            }
+            TaskKind::Tag => HeadWeights::Tag { tagger: self.linear("classifier")?, tags },
+            TaskKind::Joint => HeadWeights::Joint {
+                classifier: self.linear("intent_classifier")?,
+                labels: classes,
+                tagger: self.linear("slot_classifier")?,
+                tags,
+            },
+        })
+    }
+}
