@@ -1,0 +1,114 @@
+//! What must pass before a merge, in the order that finds mistakes soonest.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::test::{self, FEATURES};
+use crate::{demo as flow, gpu_compile, setup, shell, targets};
+
+/// Arguments of `cargo xtask ci`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these steps, by name; without it all but `vulkan`.
+    #[arg(value_parser = STEPS.map(|step| step.name))]
+    steps: Vec<String>,
+}
+
+struct Step {
+    name: &'static str,
+    /// Left out unless it is named.
+    by_request: bool,
+    /// `Ok(Some(reason))` if the step had to be left out.
+    run: fn() -> Result<Option<String>>,
+}
+
+const STEPS: [Step; 9] = [
+    Step { name: "setup", by_request: false, run: || done(setup::ensure()) },
+    Step { name: "format", by_request: false, run: || done(format()) },
+    Step { name: "lints", by_request: false, run: || done(lints()) },
+    Step { name: "docs", by_request: false, run: || done(docs()) },
+    Step { name: "tests", by_request: false, run: || done(tests()) },
+    Step { name: "bare-metal", by_request: false, run: || done(bare_metal()) },
+    Step {
+        name: "gpu-compile",
+        by_request: false,
+        run: || done(gpu_compile::run(&Default::default())),
+    },
+    // No kernel has been executed on Vulkan yet: until one run has passed, this is asked for by name.
+    Step { name: "vulkan", by_request: true, run: test::vulkan },
+    Step { name: "demo", by_request: false, run: || done(demo()) },
+];
+
+fn done(result: Result<()>) -> Result<Option<String>> {
+    result.map(|()| None)
+}
+
+/// Runs the steps, stops at the first that fails, and closes with a table of all.
+pub fn run(args: &Args) -> Result<()> {
+    let named = |step: &Step| args.steps.iter().any(|name| name == step.name);
+    let chosen = |step: &&Step| named(step) || (args.steps.is_empty() && !step.by_request);
+    let started = Instant::now();
+    let mut rows: Vec<(&str, Duration, String)> = Vec::new();
+    let mut failure = None;
+    for step in STEPS.iter().filter(chosen) {
+        eprintln!("\n== {} ==", step.name);
+        let began = Instant::now();
+        let result = (step.run)();
+        let outcome = match &result {
+            Ok(None) => "ok".into(),
+            Ok(Some(reason)) => format!("left out: {}", first_line(reason)),
+            Err(error) => format!("FAILED: {}", first_line(&format!("{error:#}"))),
+        };
+        rows.push((step.name, began.elapsed(), outcome));
+        if result.is_err() {
+            failure = Some(step.name);
+            break;
+        }
+    }
+    println!("\n{:<12} {:>8}  result", "step", "time");
+    for (name, took, outcome) in &rows {
+        println!("{name:<12} {:>8}  {outcome}", clock(*took));
+    }
+    println!("{:<12} {:>8}", "all", clock(started.elapsed()));
+    match failure {
+        Some(step) => bail!("step `{step}` failed; repeat it alone with `cargo xtask ci {step}`"),
+        None => Ok(()),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn clock(time: Duration) -> String {
+    format!("{}:{:04.1}", time.as_secs() / 60, time.as_secs_f64() % 60.0)
+}
+
+fn format() -> Result<()> {
+    shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))
+}
+
+fn lints() -> Result<()> {
+    let mut command = shell::cargo(["clippy", "--release", "--workspace", "--all-targets"]);
+    shell::run(command.args(["--features", FEATURES, "--", "-D", "warnings"]))
+}
+
+fn docs() -> Result<()> {
+    let mut command = shell::cargo(["doc", "--release", "--workspace", "--no-deps"]);
+    command.args(["--features", FEATURES]).env("RUSTDOCFLAGS", "-D warnings");
+    shell::run(&mut command)
+}
+
+fn tests() -> Result<()> {
+    test::workspace(FEATURES, &[])
+}
+
+fn demo() -> Result<()> {
+    test::binaries(FEATURES)?;
+    flow::run(&flow::Args { prebuilt: true })
+}
+
+fn bare_metal() -> Result<()> {
+    targets::DEFAULT.iter().try_for_each(|target| targets::build(target))
+}

@@ -1,0 +1,70 @@
+//! Every chore of the repository, one command each. `cargo xtask --help` lists them.
+
+mod ci;
+mod demo;
+mod fuzz;
+mod golden;
+mod gpu_compile;
+mod packages;
+mod setup;
+mod shell;
+mod targets;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Every chore of the repository. Each command says what it runs, and fails with one line that
+/// says what to do.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Gets what a build needs and this machine lacks: a C/C++ compiler and CubeCL's LLVM.
+    ///
+    /// Every command that builds does this first; it takes no time once all is there.
+    Setup(setup::Args),
+    /// From generated text to a quantized model that answers sentences, in a few minutes.
+    ///
+    /// Writes under target/demo/ only.
+    Demo(demo::Args),
+    /// Runs every test of the workspace, kernels on the CPU runtime.
+    Test(test::Args),
+    /// What must pass before a merge: format, lints, docs, tests, bare-metal core, GPU compilation,
+    /// demo; by request also the kernels on software Vulkan.
+    Ci(ci::Args),
+    /// Compiles every kernel of the case table for NVIDIA and AMD, without a GPU.
+    GpuCompile(gpu_compile::Args),
+    /// Builds bert-core for targets without an operating system.
+    Targets(targets::Args),
+    /// Makes the golden files of tests/golden/ anew, with PyTorch and Transformers in a venv.
+    Golden(golden::Args),
+    /// Throws bytes at the model file's parser.
+    Fuzz(fuzz::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Ci(args) => ci::run(&args),
+        Command::GpuCompile(args) => gpu_compile::run(&args),
+        Command::Targets(args) => targets::run(&args),
+        Command::Golden(args) => golden::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
