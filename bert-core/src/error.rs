@@ -81,6 +81,11 @@ pub enum Error {
         /// Tokens the session takes.
         limit: u32,
     },
+    /// The text has more spans than there is room for.
+    TooManySpans {
+        /// Spans that fit.
+        limit: u32,
+    },
     /// No token was given.
     NoTokens,
     /// A token id, a segment id or their number is outside the model's tables.
@@ -149,6 +154,7 @@ impl fmt::Display for Error {
             Error::TooManyTokens { found, limit } => {
                 write!(f, "{found} tokens given, at most {limit} fit")
             }
+            Error::TooManySpans { limit } => write!(f, "more than {limit} spans found"),
             Error::NoTokens => f.write_str("no tokens given"),
             Error::TokenRange => f.write_str("token or segment outside the model's tables"),
             Error::WrongHead => f.write_str("the model has no head for this question"),

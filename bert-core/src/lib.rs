@@ -41,8 +41,8 @@ pub mod tokenizer;
 #[cfg(feature = "std")]
 pub use engine::ScratchVec;
 pub use engine::{
-    Classification, Joint, Output, Rows, SCRATCH_ALIGN, Scratch, Session, Shape, Tag, Tags,
-    scratch_bytes,
+    Classification, Joint, Label, Output, Rows, SCRATCH_ALIGN, Scratch, Session, Shape, Span,
+    Spans, Tag, Tags, scratch_bytes,
 };
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, scratch_bytes_of};

@@ -206,6 +206,34 @@ fn sessions_give_labels_tags_and_spans() {
 }
 
 #[test]
+fn bounded_results_are_those_of_the_iterators() {
+    let file = FloatModel::random(Sizes::SMALL, 8).build();
+    let model = Model::parse(&file).unwrap();
+    let mut memory = ScratchVec::of(&model);
+    let mut session = Session::new(&model, &mut memory).unwrap();
+
+    let answer = session.classify("abc de fgh").unwrap();
+    let mut all: Vec<_> = answer.probabilities().enumerate().collect();
+    all.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
+    let found: Vec<_> =
+        answer.top::<8>().iter().map(|l| (l.label, (l.name, l.probability))).collect();
+    assert_eq!(found, all, "more room than labels");
+    for (found, expected) in answer.top::<3>().iter().zip(&all) {
+        assert_eq!((found.label, found.probability), (expected.0, expected.1.1));
+    }
+    assert_eq!(answer.top::<3>().len(), 3);
+    assert_eq!(answer.top::<1>()[0].name, answer.name());
+    assert!(answer.top::<0>().is_empty());
+
+    // Every tag of this model is a `B-`: a span a word.
+    let spans = session.tag("abc de fgh").unwrap().spans::<3>().unwrap();
+    let bytes: Vec<_> = spans.iter().map(|s| (s.start, s.end)).collect();
+    assert_eq!(bytes, [(0, 3), (4, 6), (7, 10)]);
+    let error = session.tag("abc de fgh").unwrap().spans::<2>().err();
+    assert_eq!(error, Some(Error::TooManySpans { limit: 2 }));
+}
+
+#[test]
 fn long_texts_are_cut_and_say_so() {
     let file = FloatModel::random(Sizes::SMALL, 8).build();
     let model = Model::parse(&file).unwrap();

@@ -339,6 +339,17 @@ pub struct Classification<'m, 'a> {
     total: f32,
 }
 
+/// One label of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Label<'m> {
+    /// Its number.
+    pub label: usize,
+    /// Its name.
+    pub name: &'m str,
+    /// Its probability.
+    pub probability: f32,
+}
+
 impl<'m, 'a> Classification<'m, 'a> {
     fn new(logits: &'a [f32], labels: Labels<'m>, input: Input) -> Self {
         let (label, largest, total) = best(logits);
@@ -363,6 +374,34 @@ impl<'m, 'a> Classification<'m, 'a> {
         let name = |i| self.labels.name(i).unwrap_or("");
         let logits = self.logits.iter().enumerate();
         logits.map(move |(i, &logit)| (name(i), exp(logit - self.largest) / self.total))
+    }
+
+    /// The `K` most probable labels (all, if the model has fewer), the most probable first; of
+    /// equals, the lower number first.
+    ///
+    /// ```no_run
+    /// # fn f(session: &mut bert_core::Session<'_, '_>) -> Result<(), bert_core::Error> {
+    /// let answer = session.classify("play some music")?;
+    /// let [first, second] = *answer.top::<2>() else { return Ok(()) };
+    /// let _is_unsure = first.probability < 2.0 * second.probability;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn top<const K: usize>(&self) -> heapless::Vec<Label<'m>, K> {
+        let mut top = heapless::Vec::<Label<'m>, K>::new();
+        for (label, (name, probability)) in self.probabilities().enumerate() {
+            let place = top.partition_point(|better| better.probability >= probability);
+            if place == K {
+                continue;
+            }
+            if top.is_full() {
+                top.pop();
+            }
+            // There is room now, and `place` is at most the length.
+            let _ = top.insert(place, Label { label, name, probability });
+        }
+        top
     }
 
     /// Logits, in the order of the labels.

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use bert_core::{Head, ScratchVec, Session, Tag};
+use bert_core::{Head, ScratchVec, Session, Spans, Tag};
 use serde_json::{Value, json};
 
 use super::{number, output, print_json};
@@ -66,33 +66,6 @@ fn part(text: &str, start: u32, end: u32) -> &str {
     text.get(start as usize..end as usize).unwrap_or("")
 }
 
-/// A run of words under one name, from tags in BIO form.
-struct Slot<'m> {
-    name: &'m str,
-    start: u32,
-    end: u32,
-}
-
-/// Joins `B-x I-x …` to slots; an `I-x` that continues nothing begins one.
-fn slots<'m>(tags: &[Tag<'m>]) -> Vec<Slot<'m>> {
-    let mut slots: Vec<Slot<'m>> = Vec::new();
-    let mut last_word = None;
-    for tag in tags {
-        let (begins, name) = match tag.name.split_once('-') {
-            Some(("B", name)) => (true, name),
-            Some(("I", name)) => (false, name),
-            _ => continue,
-        };
-        let continues = !begins && last_word.is_some_and(|word: u32| word + 1 == tag.word);
-        last_word = Some(tag.word);
-        match slots.last_mut() {
-            Some(slot) if continues && slot.name == name => slot.end = tag.end,
-            _ => slots.push(Slot { name, start: tag.start, end: tag.end }),
-        }
-    }
-    slots
-}
-
 fn to_json(text: &str, answer: &Answer<'_>) -> Value {
     let words: Vec<Value> = answer
         .tags
@@ -107,14 +80,14 @@ fn to_json(text: &str, answer: &Answer<'_>) -> Value {
             })
         })
         .collect();
-    let slots: Vec<Value> = slots(&answer.tags)
-        .iter()
+    let slots: Vec<Value> = Spans::new(answer.tags.iter().copied())
         .map(|slot| {
             json!({
                 "slot": slot.name,
                 "text": part(text, slot.start, slot.end),
                 "start": slot.start,
                 "end": slot.end,
+                "probability": number(slot.probability),
             })
         })
         .collect();
@@ -127,34 +100,4 @@ fn to_json(text: &str, answer: &Answer<'_>) -> Value {
     object["slots"] = json!(slots);
     object["truncated"] = json!(answer.truncated);
     object
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(tags: &[(u32, &'static str)], expect: &[(&str, u32, u32)]) {
-        let tags: Vec<Tag<'static>> = tags
-            .iter()
-            .map(|&(word, name)| Tag {
-                word,
-                start: word * 10,
-                end: word * 10 + 5,
-                tag: 0,
-                name,
-                probability: 1.0,
-            })
-            .collect();
-        let found: Vec<_> = slots(&tags).iter().map(|s| (s.name, s.start, s.end)).collect();
-        assert_eq!(found, expect);
-    }
-
-    #[test]
-    fn joins_words_of_a_slot() {
-        check(&[(0, "O"), (1, "B-room"), (2, "I-room"), (3, "O")], &[("room", 10, 25)]);
-        check(&[(0, "B-a"), (1, "B-a")], &[("a", 0, 5), ("a", 10, 15)]);
-        check(&[(0, "I-a"), (1, "I-b")], &[("a", 0, 5), ("b", 10, 15)]);
-        check(&[(0, "B-a"), (1, "O"), (2, "I-a")], &[("a", 0, 5), ("a", 20, 25)]);
-        check(&[(0, "NOUN"), (1, "X-Y")], &[]);
-    }
 }
