@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::ffi::OsString;
+
 use bert_tests::command::{self, json};
 use bert_tests::fixture::fixture;
+use bert_trainer::model::LoadedCheckpoint;
 use serde_json::Value;
 
 const TEXTS: [&str; 4] = [
@@ -112,4 +115,38 @@ fn without_json_there_are_lines() {
     assert_eq!(outcome.code, Some(0));
     assert_eq!(outcome.stdout.lines().count(), 1, "{}", outcome.stdout);
     assert!(outcome.stdout.starts_with(TEXTS[0]));
+}
+
+/// A second phase of pre-training begins with the parameters of the first, and that decides the run.
+#[test]
+fn a_second_phase_goes_on_from_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = |output: &str, origin: (&str, &str)| {
+        let mut arguments: Vec<OsString> = vec!["pretrain".into()];
+        let mut add = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
+        add("--data", fixture().path("shards").into());
+        add("--output", dir.path().join(output).into());
+        add(origin.0, fixture().path(origin.1).into());
+        for (flag, value) in [("--steps", "1"), ("--batch-size", "4"), ("--max-length", "16")] {
+            add(flag, value.into());
+        }
+        // A step of rate 0 changes nothing, so the result is the beginning.
+        add("--learning-rate", "0".into());
+        arguments
+    };
+    json("bert-trainer", arguments("second", ("--model", "pretrained")));
+    let first = LoadedCheckpoint::open(&fixture().path("pretrained")).unwrap();
+    let second = LoadedCheckpoint::open(&dir.path().join("second")).unwrap();
+    assert!(first.values() == second.values());
+
+    let refused = |output: &str, origin: (&str, &str), reason: &str| {
+        let arguments = arguments(output, origin).into_iter().chain(["--resume".into()]);
+        let outcome = command::run("bert-trainer", arguments);
+        assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(reason), "{}", outcome.stderr);
+    };
+    refused("second", ("--config", "config.json"), "cannot resume");
+    refused("third", ("--model", "assistant"), "expected a pre-trained checkpoint");
+    refused("third", ("--model", "nowhere"), "nowhere");
+    assert!(!dir.path().join("third").exists());
 }

@@ -167,6 +167,17 @@ fn a_run_stopped_by_time_resumes_bit_for_bit() {
 }
 
 #[test]
+fn a_finished_run_still_knows_its_figures() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("run");
+    finish(&output, false);
+    let again = finish(&output, true);
+    check_same_metrics(&again, &calm().0);
+    assert_eq!(again["tokens"], 0, "nothing was left to do");
+    assert!(results(&output) == calm().1);
+}
+
+#[test]
 fn another_run_is_not_continued() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("run");

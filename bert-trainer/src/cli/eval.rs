@@ -95,13 +95,12 @@ fn pretraining_report(
     let seconds = start.elapsed().as_secs_f64();
     Ok(Report {
         lines: vec![format!(
-            "{} pairs of {}: MLM loss {:.3} nats (without context {:.3}, {:.3} more), accuracy \
-             {:.1} %; NSP accuracy {:.1} % ({seconds:.1} s)",
+            "{} pairs of {}: MLM loss {:.3} nats ({}), accuracy {:.1} %; NSP accuracy {:.1} % \
+             ({seconds:.1} s)",
             metrics.examples,
             args.data.display(),
             metrics.mlm_loss,
-            metrics.mlm_unigram_loss,
-            metrics.mlm_unigram_loss - metrics.mlm_loss,
+            beside_unigram(metrics.mlm_loss, metrics.mlm_unigram_loss),
             metrics.mlm_accuracy * 100.0,
             metrics.nsp_accuracy * 100.0
         )],
@@ -112,6 +111,12 @@ fn pretraining_report(
             "seconds": seconds,
         }),
     })
+}
+
+/// `1.725 under the unigram loss of 6.889`.
+fn beside_unigram(loss: f64, unigram: f64) -> String {
+    let side = if loss <= unigram { "under" } else { "above" };
+    format!("{:.3} {side} the unigram loss of {unigram:.3}", (unigram - loss).abs())
 }
 
 fn expect_task(args: &Args, found: Option<TaskKind>) -> anyhow::Result<()> {

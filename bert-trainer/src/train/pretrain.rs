@@ -4,7 +4,7 @@
 //! draws, so a run that was killed and resumed writes the same `metrics.jsonl` and the same weights,
 //! bit for bit, as one that was not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::{Optimizer, OptimizerOptions, Prefetch, Schedule};
 use crate::checkpoint::{self, TrainerState};
 use crate::config::Config;
-use crate::data::{PretrainBatch, PretrainData, PretrainOptions};
+use crate::data::{PretrainBatch, PretrainData, PretrainOptions, TextTokenizer};
 use crate::log::{MetricsFile, Progress, TensorBoard};
 use crate::model::{
-    DeviceBatch, DropoutPlan, Head, Losses, Model, ParameterTable, Precision, Tally, Targets,
-    architecture, initial_values, write_checkpoint,
+    DeviceBatch, DropoutPlan, Head, LoadedCheckpoint, Losses, Model, ParameterTable, Precision,
+    Tally, Targets, architecture, initial_values, write_checkpoint,
 };
 
 /// Everything that decides the result of a run, and is therefore compared on resume.
@@ -50,6 +50,8 @@ pub struct PretrainPlan {
 pub struct PretrainPaths {
     /// What `prepare` wrote.
     pub data: PathBuf,
+    /// Checkpoint whose parameters the run begins with, instead of random ones.
+    pub model: Option<PathBuf>,
     /// The checkpoint directory.
     pub output: PathBuf,
     /// Steps between checkpoints.
@@ -159,6 +161,23 @@ pub fn pretrain(
     })
 }
 
+/// The parameters of a pre-trained checkpoint.
+fn values_of(dir: &Path, table: &ParameterTable, data: &PretrainData) -> anyhow::Result<Vec<f32>> {
+    let tokenizer = TextTokenizer::open(dir)?;
+    ensure!(
+        tokenizer.hash() == data.tokenizer().hash(),
+        "{}: its tokenizer is not the one that the data was prepared with",
+        dir.display()
+    );
+    let loaded = LoadedCheckpoint::open(dir)?;
+    ensure!(
+        loaded.task.is_none() && loaded.values().len() == table.len(),
+        "{}: expected a pre-trained checkpoint with as many pieces as its vocab.txt",
+        dir.display()
+    );
+    Ok(loaded.values().to_vec())
+}
+
 /// How a plan reads its data.
 fn data_options(plan: &PretrainPlan) -> PretrainOptions {
     PretrainOptions {
@@ -191,6 +210,8 @@ struct Carried {
     next: (u64, u64, u64),
     tokens: u64,
     first_loss: Option<u64>,
+    /// What the log said last, for the summary of a run that resumes near its end.
+    last: Option<Line>,
 }
 
 fn to_bits(tally: Tally) -> (u64, u64, u64) {
@@ -234,14 +255,21 @@ impl<'a> Run<'a> {
         paths: &'a PretrainPaths,
     ) -> anyhow::Result<Self> {
         let output = &paths.output;
+        let table = ParameterTable::new(config, &Head::Pretraining);
+        let initial = match &paths.model {
+            Some(dir) => values_of(dir, &table, data)?,
+            None => initial_values(&table, config, plan.seed),
+        };
+        // Random values follow from config and seed; those of a checkpoint decide the run as well.
+        let origin = if paths.model.is_some() { bytemuck::cast_slice(&initial) } else { &[] };
         let fingerprint = checkpoint::fingerprint([
             config.to_json().as_bytes(),
             data.shards().fingerprint().as_bytes(),
             serde_json::to_string(plan)?.as_bytes(),
             format!("{precision:?}").as_bytes(),
+            origin,
         ]);
         let saved = checkpoint::load_latest_state(output)?;
-        let table = ParameterTable::new(config, &Head::Pretraining);
         let model = |values: &[f32]| Model::new(ctx, config, Head::Pretraining, precision, values);
         let options = OptimizerOptions { weight_decay: plan.weight_decay, ..Default::default() };
         let (step, model, optimizer, carried) = match (paths.resume, saved) {
@@ -266,7 +294,7 @@ impl<'a> Run<'a> {
             ),
             // Killed before the first checkpoint, or never begun: `--resume` starts it.
             (_, None) => {
-                let model = model(&initial_values(&table, config, plan.seed))?;
+                let model = model(&initial)?;
                 let optimizer = Optimizer::new(&model, options);
                 (0, model, optimizer, Carried::default())
             }
@@ -293,7 +321,7 @@ impl<'a> Run<'a> {
             next: from_bits(carried.next),
             tokens: carried.tokens,
             first_loss: carried.first_loss.map(f64::from_bits),
-            last: None,
+            last: carried.last,
         };
         if step == 0 || step == plan.steps {
             // The directory can be loaded from the start, and an output that cannot be written is
@@ -377,6 +405,7 @@ impl<'a> Run<'a> {
             next: to_bits(self.next),
             tokens: self.tokens,
             first_loss: self.first_loss.map(f64::to_bits),
+            last: self.last,
         };
         let state = TrainerState {
             step: self.step,
