@@ -36,7 +36,7 @@ def drawn(rng, prefixes):
     def sequence(length):
         return ["O" if rng.random() < 0.4 else f"{rng.choice(prefixes)}-{rng.choice('xyz')}" for _ in range(length)]
 
-    gold = [sequence(rng.randint(1, 12)) for _ in range(8)]
+    gold = [sequence(rng.randint(1, 10)) for _ in range(rng.randint(1, 4))]
     # Mostly the truth, so that spans are right, wrong and half right.
     found = [[tag if rng.random() < 0.8 else other for tag, other in zip(one, sequence(len(one)))] for one in gold]
     return gold, found
@@ -47,8 +47,8 @@ def scored(name, gold, found):
     classes = sorted({e[0] for e in get_entities(gold)} | {e[0] for e in get_entities(found)})
     return {
         "name": name,
-        "gold": gold,
-        "found": found,
+        "gold": [" ".join(tags) for tags in gold],
+        "found": [" ".join(tags) for tags in found],
         "entities": [get_entities(one) for one in found],
         "micro": [float(score(gold, found)) for score in (precision_score, recall_score, f1_score)],
         "by_class": {
@@ -62,10 +62,10 @@ def main():
     warnings.simplefilter("ignore")
     rng = random.Random(20240607)
     cases = [scored(name, [gold.split()], [found.split()]) for name, (gold, found) in HAND.items()]
-    for index in range(8):
+    for index in range(100):
         cases.append(scored(f"drawn BIO {index}", *drawn(rng, "BI")))
         cases.append(scored(f"drawn IOBES {index}", *drawn(rng, "BIES")))
-    text = ",\n".join(json.dumps(case) for case in cases)
+    text = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
     (HERE / "metrics.json").write_text('{"cases": [\n' + text + "\n]}\n")
 
 
