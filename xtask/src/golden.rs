@@ -1,4 +1,5 @@
-//! The golden files: what PyTorch, Transformers and tokenizers say, made once and committed.
+//! The golden files: what PyTorch, Transformers, scikit-learn and others say, made once and
+//! committed.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::counts::Counts;
+
 /// A labelled stretch of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span<'a> {
@@ -17,34 +19,6 @@ pub struct Span<'a> {
     pub first: usize,
     /// Index of the last word.
     pub last: usize,
-}
-
-/// Spans counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Spans in the truth.
-    pub gold: usize,
-    /// Spans predicted.
-    pub found: usize,
-    /// Spans in both.
-    pub right: usize,
-}
-
-impl Counts {
-    /// Share of the predicted spans that are right; 0 if none was predicted.
-    pub fn precision(&self) -> f64 {
-        ratio(self.right, self.found)
-    }
-
-    /// Share of the true spans that were predicted; 0 if there are none.
-    pub fn recall(&self) -> f64 {
-        ratio(self.right, self.gold)
-    }
-
-    /// Harmonic mean of precision and recall; 0 if both are.
-    pub fn f1(&self) -> f64 {
-        ratio(2 * self.right, self.gold + self.found)
-    }
 }
 
 /// The counts of an evaluation.
@@ -112,9 +86,7 @@ impl SpanScores {
             self.by_class.insert(class.to_owned(), Counts::default());
         }
         for sum in self.by_class.get_mut(class).into_iter().chain([&mut self.total]) {
-            sum.gold += counts.gold;
-            sum.found += counts.found;
-            sum.right += counts.right;
+            sum.add(counts);
         }
     }
 }
@@ -166,10 +138,6 @@ impl<'a> Tag<'a> {
                 || next.is_outside()
                 || next.class != self.class)
     }
-}
-
-fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 #[cfg(test)]
