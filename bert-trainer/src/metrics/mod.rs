@@ -2,8 +2,10 @@
 
 mod classification;
 mod counts;
+mod regression;
 mod spans;
 
 pub use classification::{Confusion, MultiLabel};
 pub use counts::{Averages, Counts};
+pub use regression::{mean_absolute_error, mean_squared_error, pearson, spearman};
 pub use spans::{Span, SpanScores, span_f1, span_scores, spans};
