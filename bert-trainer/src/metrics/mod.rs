@@ -4,6 +4,7 @@ mod classification;
 mod counts;
 mod regression;
 mod spans;
+pub mod squad;
 
 pub use classification::{Confusion, MultiLabel};
 pub use counts::{Averages, Counts};
