@@ -71,10 +71,17 @@ pub fn run(args: &Args) -> Result<()> {
         println!("{name:<12} {:>8}  {outcome}", clock(*took));
     }
     println!("{:<12} {:>8}", "all", clock(started.elapsed()));
+    println!("steps: {}", counts(&rows));
     match failure {
         Some(step) => bail!("step `{step}` failed; repeat it alone with `cargo xtask ci {step}`"),
         None => Ok(()),
     }
+}
+
+/// `8 passed, 0 failed, 1 skipped`, the form in which test runners close.
+fn counts(rows: &[(&str, Duration, String)]) -> String {
+    let of = |start: &str| rows.iter().filter(|(.., outcome)| outcome.starts_with(start)).count();
+    format!("{} passed, {} failed, {} skipped", of("ok"), of("FAILED"), of("left out"))
 }
 
 fn first_line(text: &str) -> &str {
