@@ -86,9 +86,17 @@ pub enum Error {
         /// Spans that fit.
         limit: u32,
     },
+    /// The room for a vector has another length than the vector.
+    VectorLength {
+        /// Numbers of the vector.
+        expected: u32,
+        /// Numbers that the room holds.
+        found: u32,
+    },
     /// No token was given.
     NoTokens,
-    /// A token id, a segment id or their number is outside the model's tables.
+    /// A token id, a segment id or their number is outside the model's tables; also a question of
+    /// two texts to a model with one segment.
     TokenRange,
     /// The model has no head for this question, e.g. tags of a model that classifies.
     WrongHead,
@@ -106,6 +114,13 @@ pub enum Error {
         /// Position of the text that failed.
         text: u16,
     },
+}
+
+impl Error {
+    pub(crate) fn too_many_tokens(found: usize, limit: usize) -> Self {
+        let clip = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Error::TooManyTokens { found: clip(found), limit: clip(limit) }
+    }
 }
 
 impl fmt::Display for Error {
@@ -155,6 +170,9 @@ impl fmt::Display for Error {
                 write!(f, "{found} tokens given, at most {limit} fit")
             }
             Error::TooManySpans { limit } => write!(f, "more than {limit} spans found"),
+            Error::VectorLength { expected, found } => {
+                write!(f, "a vector of {expected} numbers does not go into room for {found}")
+            }
             Error::NoTokens => f.write_str("no tokens given"),
             Error::TokenRange => f.write_str("token or segment outside the model's tables"),
             Error::WrongHead => f.write_str("the model has no head for this question"),

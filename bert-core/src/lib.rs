@@ -22,6 +22,10 @@
 //! }
 //! ```
 //!
+//! Each head has its question: [`Session::classify`], [`Session::tag`], [`Session::joint`],
+//! [`Session::classify_pair`], [`Session::regress`], [`Session::answer`]; [`Session::embed`] is for
+//! all of them.
+//!
 //! The flow through the modules: [`tokenizer`] turns text into ids, [`mod@format`] is the model file
 //! (written by [`format::ModelBuilder`] with feature `std`), [`engine`] runs it, layer by layer, out of
 //! the operations in [`ops`], which are defined by the float functions in [`math`].
@@ -41,9 +45,10 @@ pub mod tokenizer;
 #[cfg(feature = "std")]
 pub use engine::ScratchVec;
 pub use engine::{
-    Classification, Joint, Label, Output, Rows, SCRATCH_ALIGN, Scratch, Session, Shape, Span,
-    Spans, Tag, Tags, scratch_bytes,
+    Answer, AnswerOptions, AnswerSearch, Answers, Classification, Embedding, Joint, Label, Output,
+    Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape, Span, SpanWindow, Spans, Tag, Tags,
+    scratch_bytes,
 };
 pub use error::Error;
-pub use format::{Activation, Config, Head, Model, scratch_bytes_of};
+pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};
 pub use ops::ARITHMETIC;

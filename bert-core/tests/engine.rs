@@ -5,7 +5,8 @@
 mod common;
 
 use bert_core::{
-    Activation, Error, Head, Model, Rows, Scratch, ScratchVec, Session, Shape, scratch_bytes,
+    Activation, AnswerOptions, Error, Head, Model, Pooling, Rows, Scratch, ScratchVec, Session,
+    Shape, scratch_bytes,
 };
 use common::{FloatModel, HeadKind, Random, Sizes};
 
@@ -39,6 +40,11 @@ fn variants() -> Vec<Sizes> {
         // Widths that are no multiple of a tile or of the lanes.
         Sizes { hidden: 30, heads: 3, feed_forward: 47, labels: 2, tags: 3, ..s },
         Sizes { layers: 1, hidden: 128, heads: 1, feed_forward: 17, ..s },
+        Sizes { head: HeadKind::PairClassify, ..s },
+        Sizes { head: HeadKind::Regress, labels: 1, ..s },
+        Sizes { head: HeadKind::Span, pooler: false, ..s },
+        Sizes { head: HeadKind::Span, hidden: 30, heads: 3, feed_forward: 47, ..s },
+        Sizes { head: HeadKind::Embed(Pooling::Mean), ..s },
     ]
 }
 
@@ -60,16 +66,24 @@ fn close_to_f64() {
                 let c = cosine(row, exact);
                 assert!(c > MIN_COSINE, "{sizes:?} {count} tokens: cosine {c}");
             }
-            if sizes.head != HeadKind::Tag {
-                close(output.label_logits(), &exact.labels);
+            match model.config().head.outputs() {
+                0 => assert!(output.label_logits().is_empty()),
+                _ => close(output.label_logits(), &exact.labels),
             }
             for (t, exact) in exact.tags.iter().enumerate() {
                 match output.tag_logits(t) {
                     Some(logits) => close(logits, exact),
-                    None => assert_eq!(sizes.head, HeadKind::Classify),
+                    None => assert_eq!(model.config().head.tags(), 0),
+                }
+            }
+            for (t, exact) in exact.spans.iter().enumerate() {
+                match output.span_logits(t) {
+                    Some(logits) => close(&logits, exact),
+                    None => assert_ne!(sizes.head, HeadKind::Span),
                 }
             }
             assert!(output.tag_logits(count).is_none());
+            assert!(output.span_logits(count).is_none());
         }
     }
 }
@@ -253,14 +267,38 @@ fn long_texts_are_cut_and_say_so() {
 }
 
 #[test]
-fn wrong_questions_are_errors() {
+fn each_head_has_its_questions_and_the_others_are_errors() {
+    for head in HeadKind::ALL {
+        let file = FloatModel::random(Sizes { head, ..Sizes::SMALL }, 8).build();
+        let model = Model::parse(&file).unwrap();
+        let mut memory = ScratchVec::of(&model);
+        let mut session = Session::new(&model, &mut memory).unwrap();
+        session.self_test().unwrap();
+        let options = AnswerOptions::default();
+        let errors = [
+            (session.classify("a").err(), head == HeadKind::Classify || head == HeadKind::Joint),
+            (session.tag("a").err(), head == HeadKind::Tag || head == HeadKind::Joint),
+            (session.joint("a").err(), head == HeadKind::Joint),
+            (session.classify_pair("a", "b").err(), head == HeadKind::PairClassify),
+            (session.regress("a").err(), head == HeadKind::Regress),
+            (session.regress_pair("a", "b").err(), head == HeadKind::Regress),
+            (session.answer::<1>("a", "b", &options).err(), head == HeadKind::Span),
+            (session.embed("a", Pooling::Mean, &mut [0.0; 32]).err(), true),
+        ];
+        for (i, (error, fits)) in errors.into_iter().enumerate() {
+            let expected = if fits { None } else { Some(Error::WrongHead) };
+            assert_eq!(error, expected, "{head:?}, question {i}");
+        }
+    }
+}
+
+#[test]
+fn ids_that_do_not_fit_are_errors() {
     let sizes = Sizes { head: HeadKind::Classify, ..Sizes::SMALL };
     let file = FloatModel::random(sizes, 8).build();
     let model = Model::parse(&file).unwrap();
     let mut memory = ScratchVec::of(&model);
     let mut session = Session::new(&model, &mut memory).unwrap();
-    assert_eq!(session.tag("a").err(), Some(Error::WrongHead));
-    assert_eq!(session.joint("a").err(), Some(Error::WrongHead));
     let mut run = |ids: &[u32], segments: &[u32]| session.run(ids, segments, Rows::All).err();
     assert_eq!(run(&[], &[]), Some(Error::NoTokens));
     assert_eq!(run(&[0; 25], &[]), Some(Error::TooManyTokens { found: 25, limit: 24 }));
@@ -268,11 +306,4 @@ fn wrong_questions_are_errors() {
     assert_eq!(run(&[1, 2], &[0]), Some(Error::TokenRange));
     assert_eq!(run(&[1], &[2]), Some(Error::TokenRange));
     assert_eq!(run(&[1, 2], &[0, 1]), None);
-    let sizes = Sizes { head: HeadKind::Tag, ..Sizes::SMALL };
-    let file = FloatModel::random(sizes, 8).build();
-    let model = Model::parse(&file).unwrap();
-    let mut memory = ScratchVec::of(&model);
-    let mut session = Session::new(&model, &mut memory).unwrap();
-    assert_eq!(session.classify("a").err(), Some(Error::WrongHead));
-    session.self_test().unwrap();
 }

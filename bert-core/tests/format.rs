@@ -5,9 +5,10 @@
 mod common;
 
 use bert_core::format::{
-    BuildError, ENTRY_BYTES, Kind, MAGIC, PREAMBLE_BYTES, Section, repair_checksums,
+    BuildError, ENTRY_BYTES, FORMAT_VERSION, Kind, MAGIC, PREAMBLE_BYTES, READER_VERSION, Section,
+    repair_checksums,
 };
-use bert_core::{Error, Head, Model, ScratchVec, Session};
+use bert_core::{Error, Head, Model, Pooling, ScratchVec, Session};
 use common::hostile::{Outcome, check, execute, header_range, seeds};
 use common::{FloatModel, HeadKind, Random, Sizes};
 
@@ -123,19 +124,21 @@ fn every_byte_of_the_header_with_right_checksums_is_survived() {
 
 #[test]
 fn hostile_numbers_are_refused() {
-    let file = FloatModel::random(Sizes::SMALL, 1).build();
+    let joint = FloatModel::random(Sizes::SMALL, 1).build();
+    let span = FloatModel::random(Sizes { head: HeadKind::Span, ..Sizes::SMALL }, 1).build();
     let kinds = [
-        (Kind::WordTable, false),
-        (Kind::EmbeddingNorm, true),
-        (Kind::QueryKeyValue, false),
-        (Kind::AttentionNorm, true),
-        (Kind::FeedForwardOut, false),
-        (Kind::Pooler, false),
-        (Kind::ClassHead, false),
-        (Kind::TagHead, false),
+        (&joint, Kind::WordTable, false),
+        (&joint, Kind::EmbeddingNorm, true),
+        (&joint, Kind::QueryKeyValue, false),
+        (&joint, Kind::AttentionNorm, true),
+        (&joint, Kind::FeedForwardOut, false),
+        (&joint, Kind::Pooler, false),
+        (&joint, Kind::ClassHead, false),
+        (&joint, Kind::TagHead, false),
+        (&span, Kind::SpanHead, false),
     ];
-    for (kind, signed) in kinds {
-        let at = section(&file, kind, 0).offset as usize;
+    for (file, kind, signed) in kinds {
+        let at = section(file, kind, 0).offset as usize;
         for value in [f32::NAN, f32::INFINITY, -f32::INFINITY, 1e9, -1e9, -1.0] {
             let mut changed = file.clone();
             changed[at..at + 4].copy_from_slice(&value.to_le_bytes());
@@ -150,7 +153,11 @@ fn hostile_numbers_are_refused() {
 
 #[test]
 fn extreme_but_allowed_numbers_stay_finite() {
-    let mut file = FloatModel::random(Sizes::SMALL, 1).build();
+    HeadKind::ALL.into_iter().for_each(extreme_numbers_stay_finite);
+}
+
+fn extreme_numbers_stay_finite(head: HeadKind) {
+    let mut file = FloatModel::random(Sizes { head, ..Sizes::SMALL }, 1).build();
     let model = Model::parse(&file).unwrap();
     let sections: Vec<Section> = model.sections().collect();
     for section in sections {
@@ -158,7 +165,7 @@ fn extreme_but_allowed_numbers_stay_finite() {
         let bytes = &mut file[start..start + length];
         match section.kind {
             // Scales at their largest, biases at theirs, weights of one sign.
-            4..=6 | 16 | 17 | 19 | 20 | 32..=34 => {
+            4..=6 | 16 | 17 | 19 | 20 | 32..=35 => {
                 let columns = if section.kind == 20 { 64 } else { 32 };
                 let per_row = if section.kind <= 6 { 4 } else { 8 };
                 let mut rows = length / (columns + per_row);
@@ -194,8 +201,57 @@ fn wrong_versions_are_named() {
     file[8..10].copy_from_slice(&9u16.to_le_bytes());
     repair_checksums(&mut file);
     assert!(Model::parse(&file).is_ok());
-    file[10..12].copy_from_slice(&2u16.to_le_bytes());
-    refused(&file, Error::Version { needed: 2, reader: 1 });
+    file[10..12].copy_from_slice(&3u16.to_le_bytes());
+    refused(&file, Error::Version { needed: 3, reader: 2 });
+}
+
+/// Files that the first reader understands still say so; those it would refuse name the second.
+#[test]
+fn a_file_asks_for_the_oldest_reader_that_runs_its_head() {
+    for head in HeadKind::ALL {
+        let file = FloatModel::random(Sizes { head, ..Sizes::SMALL }, 1).build();
+        let old = matches!(head, HeadKind::Classify | HeadKind::Tag | HeadKind::Joint);
+        let version = if old { 1 } else { 2 };
+        assert_eq!(file[8..12], [version, 0, version, 0], "{head:?}");
+    }
+    assert_eq!((FORMAT_VERSION, READER_VERSION), (2, 2));
+}
+
+#[test]
+fn an_unknown_head_is_named() {
+    let sizes = Sizes { head: HeadKind::Embed(Pooling::First), ..Sizes::SMALL };
+    let file = FloatModel::random(sizes, 1).build();
+    // The header ends with the number of the head and that of its pooling.
+    let end = header_range(&file).end;
+    assert_eq!(file[end - 2..end], [6, 1]);
+    for (bytes, error) in [
+        ([7, 0], Error::UnsupportedHead),
+        ([0xFF, 0x7F], Error::UnsupportedHead),
+        ([6, 2], Error::Header),
+        ([0xFF, 0xFF], Error::Header),
+        ([0, 0], Error::Config),
+        ([4, 0], Error::Config),
+    ] {
+        let mut changed = file.clone();
+        changed[end - 2..end].copy_from_slice(&bytes);
+        repair_checksums(&mut changed);
+        refused(&changed, error);
+    }
+}
+
+#[test]
+fn heads_of_two_texts_need_two_segments() {
+    for head in HeadKind::ALL {
+        let float = FloatModel::random(Sizes { head, ..Sizes::SMALL }, 1);
+        let mut builder = float.builder(&["a"]);
+        builder.embeddings.segment = &float.segment[..32];
+        match (head, builder.build()) {
+            (HeadKind::PairClassify | HeadKind::Span, built) => {
+                assert!(matches!(built, Err(BuildError::Model(Error::Config))), "{head:?}");
+            }
+            (_, built) => assert_eq!(check(&built.unwrap(), "abc"), Outcome::Answered),
+        }
+    }
 }
 
 #[test]

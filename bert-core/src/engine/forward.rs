@@ -149,7 +149,8 @@ fn add(into: &mut [f32], from: &[f32]) {
     }
 }
 
-/// Logits of the text from row 0: dense layer with tanh where the model has a pooler, class head.
+/// Logits of the text (or the numbers of a regression) from row 0: dense layer with tanh where the
+/// model has a pooler, class head.
 pub(crate) fn label_logits(model: &Model<'_>, memory: &mut Memory<'_>) {
     let Some(head) = &model.class_head else {
         return;
@@ -168,8 +169,8 @@ pub(crate) fn label_logits(model: &Model<'_>, memory: &mut Memory<'_>) {
     linear(q, &[scale], head, memory.label_logits);
 }
 
-/// Logits of one token, from its row of the last layer.
-pub(crate) fn tag_logits(head: &Matrix<'_>, x: &[f32], q: &mut [i8], out: &mut [f32]) {
+/// Logits of one token (of its tag, or of a span's start and end), from its row of the last layer.
+pub(crate) fn token_logits(head: &Matrix<'_>, x: &[f32], q: &mut [i8], out: &mut [f32]) {
     let scale = quantize_row(x, q);
     linear(q, &[scale], head, out);
 }

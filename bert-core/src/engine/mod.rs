@@ -1,15 +1,31 @@
 //! The forward pass over the caller's memory, and sessions that answer questions with it.
+//!
+//! ```text
+//! text ─► read ─► forward ─► classify · tags, spans · regress · answer, search · embed
+//! ```
 
+mod answer;
+mod classify;
+mod embed;
 mod forward;
+mod read;
+mod regress;
 mod scratch;
+mod search;
+mod self_test;
 mod session;
 mod spans;
 mod tags;
 
+pub use answer::AnswerOptions;
+pub use classify::{Classification, Label};
+pub use embed::Embedding;
 pub use forward::Rows;
+pub use regress::Regression;
 #[cfg(feature = "std")]
 pub use scratch::ScratchVec;
 pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, scratch_bytes};
-pub use session::{Classification, Joint, Label, Output, Session};
+pub use search::{Answer, AnswerSearch, Answers, SpanWindow};
+pub use session::{Output, Session};
 pub use spans::{Span, Spans};
-pub use tags::{Tag, Tags};
+pub use tags::{Joint, Tag, Tags};

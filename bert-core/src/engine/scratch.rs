@@ -100,7 +100,7 @@ pub struct Shape {
     pub heads: usize,
     /// F, feed-forward width.
     pub feed_forward: usize,
-    /// Labels of the text, 0 without.
+    /// Labels of the text or numbers of a regression, 0 without.
     pub labels: usize,
     /// Tags of a word, 0 without.
     pub tags: usize,
@@ -188,7 +188,7 @@ pub(crate) struct Memory<'s> {
     pub query_scales: &'s mut [f32],
     /// One row of attention scores \[T\].
     pub scores: &'s mut [f32],
-    /// Logits of the text \[labels\] and of one word \[tags\].
+    /// Logits of `[CLS]` \[labels or outputs\] and of one word \[tags\].
     pub label_logits: &'s mut [f32],
     pub tag_logits: &'s mut [f32],
     /// Token ids \[T\].

@@ -1,9 +1,103 @@
 //! The tags of a text's words, computed one word at a time.
 
-use super::forward::tag_logits;
+use super::Session;
+use super::classify::{Classification, best};
+use super::forward::{Rows, token_logits};
+use super::read::Input;
 use super::scratch::NOT_FIRST;
-use super::session::best;
 use crate::format::{Labels, Matrix};
+use crate::{Error, Head};
+
+impl<'m> Session<'m, '_> {
+    /// The tags of a text's words (separated by white space), from a model with a tag or joint
+    /// head. A word's tag is that of its first token.
+    ///
+    /// # Errors
+    /// [`Error::WrongHead`] if the model has no tags.
+    pub fn tag(&mut self, text: &str) -> Result<Tags<'m, '_>, Error> {
+        self.expect_tags()?;
+        let input = self.read_text(text)?;
+        self.compute(input, Rows::All)?;
+        Ok(self.tags(input))
+    }
+
+    /// As [`Session::tag`], for a text already split into words. Spans are those of the words joined
+    /// by single spaces.
+    ///
+    /// # Errors
+    /// [`Error::WrongHead`] if the model has no tags.
+    pub fn tag_words(&mut self, words: &[&str]) -> Result<Tags<'m, '_>, Error> {
+        self.expect_tags()?;
+        let input = self.read_words(words.iter().copied())?;
+        self.compute(input, Rows::All)?;
+        Ok(self.tags(input))
+    }
+
+    /// Label and tags of a text from one pass, from a model with a joint head.
+    ///
+    /// # Errors
+    /// [`Error::WrongHead`] if the model has another head.
+    pub fn joint(&mut self, text: &str) -> Result<Joint<'m, '_>, Error> {
+        self.expect_joint()?;
+        let input = self.read_text(text)?;
+        self.compute(input, Rows::All)?;
+        Ok(self.both(input))
+    }
+
+    /// As [`Session::joint`], for a text already split into words.
+    ///
+    /// # Errors
+    /// [`Error::WrongHead`] if the model has another head.
+    pub fn joint_words(&mut self, words: &[&str]) -> Result<Joint<'m, '_>, Error> {
+        self.expect_joint()?;
+        let input = self.read_words(words.iter().copied())?;
+        self.compute(input, Rows::All)?;
+        Ok(self.both(input))
+    }
+
+    fn expect_tags(&self) -> Result<(), Error> {
+        if self.model.config().head.tags() == 0 { Err(Error::WrongHead) } else { Ok(()) }
+    }
+
+    fn expect_joint(&self) -> Result<(), Error> {
+        match self.model.config().head {
+            Head::Joint { .. } => Ok(()),
+            _ => Err(Error::WrongHead),
+        }
+    }
+
+    pub(super) fn tags(&mut self, input: Input) -> Tags<'m, '_> {
+        self.both(input).tags
+    }
+
+    fn both(&mut self, input: Input) -> Joint<'m, '_> {
+        let memory = &mut self.memory;
+        Joint {
+            label: Classification::new(memory.label_logits, *self.model.labels(), input),
+            tags: Tags {
+                head: self.model.tag_head,
+                names: *self.model.tags(),
+                x: memory.x,
+                words: &memory.words[..input.tokens],
+                starts: memory.starts,
+                ends: memory.ends,
+                q: &mut memory.rows[..self.model.config().hidden as usize],
+                logits: memory.tag_logits,
+                next: 0,
+                tokens: input.tokens,
+                truncated: input.truncated,
+            },
+        }
+    }
+}
+
+/// Label and tags of a text, from one pass.
+pub struct Joint<'m, 'a> {
+    /// The label of the text.
+    pub label: Classification<'m, 'a>,
+    /// The tags of its words.
+    pub tags: Tags<'m, 'a>,
+}
 
 /// The tag of one word.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,15 +121,15 @@ pub struct Tag<'m> {
 /// Words that were cut off, and words without any token (such as a lone control character), have
 /// no tag: [`Tag::word`] says which word a tag belongs to.
 pub struct Tags<'m, 'a> {
-    pub(super) head: Option<Matrix<'m>>,
-    pub(super) names: Labels<'m>,
-    pub(super) x: &'a [f32],
-    pub(super) words: &'a [u32],
-    pub(super) starts: &'a [u32],
-    pub(super) ends: &'a [u32],
-    pub(super) q: &'a mut [i8],
-    pub(super) logits: &'a mut [f32],
-    pub(super) next: usize,
+    head: Option<Matrix<'m>>,
+    names: Labels<'m>,
+    x: &'a [f32],
+    words: &'a [u32],
+    starts: &'a [u32],
+    ends: &'a [u32],
+    q: &'a mut [i8],
+    logits: &'a mut [f32],
+    next: usize,
     /// Tokens that were read, `[CLS]` and `[SEP]` included.
     pub tokens: usize,
     /// Whether the text was cut.
@@ -50,7 +144,7 @@ impl<'m> Tags<'m, '_> {
         let ahead = self.words.get(self.next..)?;
         let at = self.next + ahead.iter().position(|&word| word != NOT_FIRST)?;
         self.next = at + 1;
-        tag_logits(head, &self.x[at * hidden..(at + 1) * hidden], self.q, self.logits);
+        token_logits(head, &self.x[at * hidden..(at + 1) * hidden], self.q, self.logits);
         let (tag, _, total) = best(self.logits);
         let tag = Tag {
             word: self.words[at],

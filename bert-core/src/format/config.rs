@@ -52,8 +52,13 @@ pub enum Activation {
 
 /// What a model answers.
 ///
-/// The numbers of the variants are part of the file format; a reader that does not run a head
+/// The numbers of the variants are part of the file format; a reader that does not know a head
 /// refuses the file with [`Error::UnsupportedHead`].
+///
+/// Whether a model takes one text or two follows from the head, except for [`Head::Regress`]:
+/// numbers are learned from one text (a rating) or from two (a similarity), in the same network. The
+/// segment table says what can be asked then: with two rows both questions have an answer, with one
+/// row only that of one text.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Head {
@@ -74,19 +79,19 @@ pub enum Head {
         /// Number of tags of a word.
         tags: u16,
     },
-    /// One label for two texts (reserved).
+    /// One label for two texts; needs two segments.
     PairClassify {
         /// Number of labels.
         labels: u16,
     },
-    /// Numbers for the text (reserved).
+    /// Numbers for one text or two.
     Regress {
         /// How many numbers.
         outputs: u16,
     },
-    /// Start and end of an answer in the second text (reserved).
+    /// Start and end of an answer in the second text; needs two segments.
     Span,
-    /// A vector for the text (reserved).
+    /// A vector for the text.
     Embed {
         /// How the vectors of the tokens become one.
         pooling: Pooling,
@@ -103,12 +108,36 @@ pub enum Pooling {
 }
 
 impl Head {
-    /// Labels of the text; 0 where the head has none.
+    /// Number of the last head known here.
+    const LAST: u32 = 6;
+
+    /// Oldest reader that runs the head.
+    #[cfg(feature = "std")]
+    pub(crate) const fn reader_version(self) -> u16 {
+        match self {
+            Head::Classify { .. } | Head::Tag { .. } | Head::Joint { .. } => 1,
+            _ => 2,
+        }
+    }
+
+    /// Labels of the text or the pair; 0 where the head has none.
     #[must_use]
     pub const fn labels(self) -> u16 {
         match self {
-            Head::Classify { labels } | Head::Joint { labels, .. } => labels,
+            Head::Classify { labels }
+            | Head::Joint { labels, .. }
+            | Head::PairClassify { labels } => labels,
             _ => 0,
+        }
+    }
+
+    /// Numbers that the head reads from `[CLS]`: logits of the labels, or those of a regression; 0
+    /// where there are none.
+    #[must_use]
+    pub const fn outputs(self) -> u16 {
+        match self {
+            Head::Regress { outputs } => outputs,
+            _ => self.labels(),
         }
     }
 
@@ -144,7 +173,7 @@ impl Config {
             hidden: self.hidden as usize,
             heads: self.heads as usize,
             feed_forward: self.feed_forward as usize,
-            labels: self.head.labels() as usize,
+            labels: self.head.outputs() as usize,
             tags: self.head.tags() as usize,
         }
     }
@@ -164,12 +193,28 @@ impl Config {
         if !sizes {
             return Err(Error::Config);
         }
-        match self.head {
-            Head::Classify { labels: n } | Head::Tag { tags: n } if n > 0 => Ok(()),
-            Head::Joint { labels, tags } if labels > 0 && tags > 0 => Ok(()),
-            Head::Classify { .. } | Head::Tag { .. } | Head::Joint { .. } => Err(Error::Config),
-            _ => Err(Error::UnsupportedHead),
-        }
+        let head = match self.head {
+            Head::Classify { labels } => labels > 0,
+            Head::Tag { tags } => tags > 0,
+            Head::Joint { labels, tags } => labels > 0 && tags > 0,
+            Head::PairClassify { labels } => labels > 0 && self.segments >= 2,
+            Head::Regress { outputs } => outputs > 0,
+            Head::Span => self.segments >= 2,
+            Head::Embed { .. } => true,
+        };
+        if head { Ok(()) } else { Err(Error::Config) }
+    }
+
+    /// Decodes a header. Bytes after the fields known here are fields of later versions.
+    pub(crate) fn decode(header: &[u8]) -> Result<Self, Error> {
+        /// The fields before the head, and the number of the head.
+        type Front = ([u16; 5], u32, [u16; 3], Activation, f32, bool, TokenizerConfig, u32);
+        postcard::take_from_bytes::<Self>(header).map(|(config, _)| config).map_err(|_| {
+            match postcard::take_from_bytes::<Front>(header) {
+                Ok((front, _)) if front.7 > Head::LAST => Error::UnsupportedHead,
+                _ => Error::Header,
+            }
+        })
     }
 
     /// Errors unless the self-test was written with this reader's arithmetic.

@@ -10,6 +10,8 @@ mod model;
 mod sections;
 mod tensor;
 #[cfg(feature = "std")]
+mod weights;
+#[cfg(feature = "std")]
 mod write;
 
 pub use config::{Activation, Config, Head, Pooling};
@@ -21,10 +23,9 @@ pub use sections::{
 };
 pub use tensor::{Floats, MAX_PARAMETER, MAX_SCALE, Matrix, Norm, Table};
 #[cfg(feature = "std")]
-pub use write::{
-    BuildError, EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelBuilder,
-    NormWeights,
-};
+pub use weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, NormWeights};
+#[cfg(feature = "std")]
+pub use write::{BuildError, ModelBuilder};
 
 #[cfg(feature = "std")]
 pub use sections::repair_checksums;

@@ -1,7 +1,7 @@
 //! The checked view of a model file.
 
 use super::sections::{Section, Sections};
-use super::{Config, Encoding, Kind, Labels, Matrix, Norm, PREAMBLE_BYTES, Table};
+use super::{Config, Encoding, Head, Kind, Labels, Matrix, Norm, PREAMBLE_BYTES, Table};
 use crate::Error;
 use crate::tokenizer::{Tokenizer, Vocabulary};
 
@@ -22,6 +22,7 @@ pub struct Model<'a> {
     pub(crate) pooler: Option<Matrix<'a>>,
     pub(crate) class_head: Option<Matrix<'a>>,
     pub(crate) tag_head: Option<Matrix<'a>>,
+    pub(crate) span_head: Option<Matrix<'a>>,
     self_test: &'a [u8],
 }
 
@@ -62,9 +63,7 @@ impl<'a> Model<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let sections = Sections::parse(bytes)?;
         let plain = |kind, index| sections.find(kind, index, Encoding::Plain);
-        let header = plain(Kind::Header, 0)?;
-        // Bytes after the fields known here are fields of later versions.
-        let (config, _) = postcard::take_from_bytes::<Config>(header).map_err(|_| Error::Header)?;
+        let config = Config::decode(plain(Kind::Header, 0)?)?;
         config.check()?;
         let hidden = config.hidden as usize;
         let vocabulary = Vocabulary::parse(plain(Kind::Vocabulary, 0)?)?;
@@ -83,12 +82,11 @@ impl<'a> Model<'a> {
             0 => Ok(None),
             _ => matrix(&sections, kind, 0, rows as usize, hidden)?.check(kind).map(Some),
         };
-        let labels_count = config.head.labels();
         let model = Model {
             sections,
             config,
             vocabulary,
-            labels: labels(0, labels_count)?,
+            labels: labels(0, config.head.labels())?,
             tags: labels(1, config.head.tags())?,
             word: table(Kind::WordTable, config.vocabulary as usize)?,
             position: table(Kind::PositionTable, config.positions as usize)?,
@@ -96,8 +94,9 @@ impl<'a> Model<'a> {
             embedding_norm: norm(&sections, Kind::EmbeddingNorm, 0, hidden)?
                 .check(Kind::EmbeddingNorm)?,
             pooler: head(Kind::Pooler, if config.pooler { config.hidden } else { 0 })?,
-            class_head: head(Kind::ClassHead, labels_count)?,
+            class_head: head(Kind::ClassHead, config.head.outputs())?,
             tag_head: head(Kind::TagHead, config.head.tags())?,
+            span_head: head(Kind::SpanHead, if config.head == Head::Span { 2 } else { 0 })?,
             self_test: plain(Kind::SelfTest, 0)?,
         };
         for index in 0..config.layers {
@@ -124,7 +123,7 @@ impl<'a> Model<'a> {
         &self.vocabulary
     }
 
-    /// Names of the text's labels; empty where the head has none.
+    /// Names of the labels of a text or a pair; empty where the head has none.
     #[must_use]
     pub fn labels(&self) -> &Labels<'a> {
         &self.labels

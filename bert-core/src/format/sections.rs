@@ -5,10 +5,10 @@ use crate::Error;
 /// First bytes of every model file. Like PNG's, they show a transfer that strips the eighth bit
 /// or translates line ends.
 pub const MAGIC: [u8; 8] = [0x8B, b'B', b'E', b'R', b'T', 0x0D, 0x0A, 0x1A];
-/// Version of the format this crate writes.
-pub const FORMAT_VERSION: u16 = 1;
+/// Newest version of the format this crate writes; a file without anything new has an older one.
+pub const FORMAT_VERSION: u16 = 2;
 /// Version of this reader: it takes files whose minimum reader version is at most this.
-pub const READER_VERSION: u16 = 1;
+pub const READER_VERSION: u16 = 2;
 /// Bytes before the section table.
 pub const PREAMBLE_BYTES: usize = 32;
 /// Bytes of an entry of the section table.
@@ -51,10 +51,12 @@ pub enum Kind {
     FeedForwardNorm = 21,
     /// Dense layer of the pooler \[H, H\].
     Pooler = 32,
-    /// Class head \[labels, H\].
+    /// Class head \[labels, H\], or that of a regression \[outputs, H\].
     ClassHead = 33,
     /// Tag head \[tags, H\].
     TagHead = 34,
+    /// Span head \[2, H\]: start and end.
+    SpanHead = 35,
     /// Texts and the checksums of the outputs they must give.
     SelfTest = 48,
 }
@@ -229,7 +231,7 @@ impl Section {
 
 impl Kind {
     /// All kinds with their names.
-    pub const NAMES: [(Kind, &'static str); 17] = [
+    pub const NAMES: [(Kind, &'static str); 18] = [
         (Kind::Header, "header"),
         (Kind::Vocabulary, "vocabulary"),
         (Kind::Labels, "labels"),
@@ -246,6 +248,7 @@ impl Kind {
         (Kind::Pooler, "pooler"),
         (Kind::ClassHead, "class head"),
         (Kind::TagHead, "tag head"),
+        (Kind::SpanHead, "span head"),
         (Kind::SelfTest, "self-test"),
     ];
 }

@@ -8,9 +8,10 @@ use std::fmt;
 
 use super::labels::Labels;
 use super::sections::{Kind, MAX_SECTIONS};
+use super::weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, NormWeights};
 use super::{
-    ALIGNMENT, Activation, Config, ENTRY_BYTES, Encoding, FORMAT_VERSION, Head, MAGIC,
-    MAX_PARAMETER, MAX_SCALE, Model, PREAMBLE_BYTES, READER_VERSION, repair_checksums,
+    ALIGNMENT, Activation, Config, ENTRY_BYTES, Encoding, Head, MAGIC, MAX_PARAMETER, MAX_SCALE,
+    Model, PREAMBLE_BYTES, repair_checksums,
 };
 use crate::engine::{ScratchVec, Session};
 use crate::math::{max_abs, round_to_int};
@@ -46,89 +47,6 @@ pub struct ModelBuilder<'a> {
     pub head: HeadWeights<'a>,
     /// Texts of the self-test, at least one.
     pub self_test_texts: &'a [&'a str],
-}
-
-/// The three tables and the norm of the embeddings.
-#[derive(Clone, Copy)]
-pub struct EmbeddingWeights<'a> {
-    /// \[V, H\].
-    pub word: &'a [f32],
-    /// \[P, H\], P ≥ `max_length`.
-    pub position: &'a [f32],
-    /// \[S, H\].
-    pub segment: &'a [f32],
-    /// Norm of their sum.
-    pub norm: NormWeights<'a>,
-}
-
-/// γ and β \[H\] of a layer norm.
-#[derive(Clone, Copy)]
-pub struct NormWeights<'a> {
-    /// Gain.
-    pub gamma: &'a [f32],
-    /// Offset.
-    pub beta: &'a [f32],
-}
-
-/// A linear layer.
-#[derive(Clone, Copy)]
-pub struct LinearWeights<'a> {
-    /// \[out, in\].
-    pub weight: &'a [f32],
-    /// \[out\].
-    pub bias: &'a [f32],
-}
-
-/// One transformer layer.
-#[derive(Clone, Copy)]
-pub struct LayerWeights<'a> {
-    /// \[H, H\].
-    pub query: LinearWeights<'a>,
-    /// \[H, H\].
-    pub key: LinearWeights<'a>,
-    /// \[H, H\].
-    pub value: LinearWeights<'a>,
-    /// \[H, H\].
-    pub attention_output: LinearWeights<'a>,
-    /// After attention.
-    pub attention_norm: NormWeights<'a>,
-    /// \[F, H\].
-    pub feed_forward_in: LinearWeights<'a>,
-    /// \[H, F\].
-    pub feed_forward_out: LinearWeights<'a>,
-    /// After the feed-forward part.
-    pub feed_forward_norm: NormWeights<'a>,
-}
-
-/// A head's weights and the names of what it answers.
-#[non_exhaustive]
-#[derive(Clone, Copy)]
-pub enum HeadWeights<'a> {
-    /// One label for the text.
-    Classify {
-        /// \[labels, H\], on the pooled `[CLS]`.
-        classifier: LinearWeights<'a>,
-        /// Names of the labels.
-        labels: &'a [String],
-    },
-    /// One tag for each word.
-    Tag {
-        /// \[tags, H\], on each word's first token.
-        tagger: LinearWeights<'a>,
-        /// Names of the tags.
-        tags: &'a [String],
-    },
-    /// Both.
-    Joint {
-        /// \[labels, H\], on the pooled `[CLS]`.
-        classifier: LinearWeights<'a>,
-        /// Names of the labels.
-        labels: &'a [String],
-        /// \[tags, H\], on each word's first token.
-        tagger: LinearWeights<'a>,
-        /// Names of the tags.
-        tags: &'a [String],
-    },
 }
 
 /// Why a model could not be written.
@@ -209,10 +127,11 @@ impl ModelBuilder<'_> {
         let scratch = u32::try_from(scratch).map_err(|_| BuildError::TooLarge("max_length"))?;
 
         // The engine itself says what the self-test must give.
-        let draft = sections.finish(scratch)?;
+        let version = config.head.reader_version();
+        let draft = sections.finish(version, scratch)?;
         let crcs = outputs(&draft, self.self_test_texts)?;
         sections.replace_last(self_test(self.self_test_texts, &crcs));
-        let bytes = sections.finish(scratch)?;
+        let bytes = sections.finish(version, scratch)?;
         let model = Model::parse(&bytes)?;
         let mut memory = ScratchVec::of(&model);
         Session::new(&model, &mut memory)?.self_test()?;
@@ -249,6 +168,14 @@ impl ModelBuilder<'_> {
                     labels: narrow(labels.len(), "number of labels")?,
                     tags: narrow(tags.len(), "number of tags")?,
                 },
+                HeadWeights::PairClassify { labels, .. } => {
+                    Head::PairClassify { labels: narrow(labels.len(), "number of labels")? }
+                }
+                HeadWeights::Regress { regressor } => {
+                    Head::Regress { outputs: narrow(regressor.bias.len(), "number of outputs")? }
+                }
+                HeadWeights::Span { .. } => Head::Span,
+                HeadWeights::Embed { pooling } => Head::Embed { pooling },
             },
         };
         config.check()?;
@@ -311,20 +238,17 @@ impl ModelBuilder<'_> {
         if let Some(pooler) = self.pooler {
             push(Kind::Pooler, "pooler", pooler, h)?;
         }
-        let (classes, words) = match self.head {
-            HeadWeights::Classify { classifier, labels } => (Some((classifier, labels)), None),
-            HeadWeights::Tag { tagger, tags } => (None, Some((tagger, tags))),
-            HeadWeights::Joint { classifier, labels, tagger, tags } => {
-                (Some((classifier, labels)), Some((tagger, tags)))
+        let parts = self.head.parts();
+        for (kind, name, part) in [
+            (Kind::ClassHead, "classifier", parts.class),
+            (Kind::TagHead, "tagger", parts.tag),
+            (Kind::SpanHead, "spans", parts.span),
+        ] {
+            if let Some((linear, rows)) = part {
+                push(kind, name, linear, rows)?;
             }
-        };
-        if let Some((classifier, labels)) = classes {
-            push(Kind::ClassHead, "classifier", classifier, labels.len())?;
         }
-        if let Some((tagger, tags)) = words {
-            push(Kind::TagHead, "tagger", tagger, tags.len())?;
-        }
-        for (index, names) in [(0, classes.map(|c| c.1)), (1, words.map(|w| w.1))] {
+        for (index, names) in [(0, parts.labels), (1, parts.tags)] {
             if let Some(names) = names {
                 sections.push(Kind::Labels, index, Encoding::Plain, Labels::write(names));
             }
@@ -450,7 +374,9 @@ impl SectionWriter {
         }
     }
 
-    fn finish(&self, scratch_bytes: u32) -> Result<Vec<u8>, BuildError> {
+    /// `version` is that of the format and of the oldest reader: a file names the first version that
+    /// has all it holds, so that older readers take what they know, and refuse the rest by number.
+    fn finish(&self, version: u16, scratch_bytes: u32) -> Result<Vec<u8>, BuildError> {
         if self.0.len() > MAX_SECTIONS {
             return Err(BuildError::TooLarge("number of sections"));
         }
@@ -471,8 +397,8 @@ impl SectionWriter {
         }
         let total = bytes.len() as u32;
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes[10..12].copy_from_slice(&READER_VERSION.to_le_bytes());
+        bytes[8..10].copy_from_slice(&version.to_le_bytes());
+        bytes[10..12].copy_from_slice(&version.to_le_bytes());
         bytes[12..16].copy_from_slice(&total.to_le_bytes());
         bytes[16..18].copy_from_slice(&(self.0.len() as u16).to_le_bytes());
         bytes[20..24].copy_from_slice(&scratch_bytes.to_le_bytes());

@@ -8,6 +8,7 @@ mod attention;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod pool;
 mod quantize_row;
 mod softmax;
 
@@ -16,6 +17,7 @@ pub use attention::{AttentionRow, attention_row};
 pub use embedding::{Row, embedding_row};
 pub use layer_norm::layer_norm_row;
 pub use linear::linear;
+pub use pool::{l2_normalize_row, mean_rows};
 pub use quantize_row::{quantize_heads, quantize_row};
 pub use softmax::softmax_row;
 

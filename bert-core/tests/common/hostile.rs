@@ -1,7 +1,10 @@
 //! Mutated model files and texts, and what must hold for each of them.
 
 use bert_core::format::{ENTRY_BYTES, Kind, PREAMBLE_BYTES, repair_checksums};
-use bert_core::{Activation, Error, Head, Model, Rows, ScratchVec, Session};
+use bert_core::{
+    Activation, AnswerOptions, Classification, Error, Head, Model, Pooling, Rows, ScratchVec,
+    Session,
+};
 
 use super::{FloatModel, HeadKind, Random, Sizes};
 
@@ -63,6 +66,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         tiny,
         Sizes { head: HeadKind::Classify, activation: Activation::GeluTanh, layers: 2, ..tiny },
         Sizes { head: HeadKind::Tag, activation: Activation::Relu, pooler: false, ..tiny },
+        Sizes { head: HeadKind::PairClassify, ..tiny },
+        Sizes { head: HeadKind::Regress, ..tiny },
+        Sizes { head: HeadKind::Span, pooler: false, ..tiny },
+        Sizes { head: HeadKind::Embed(Pooling::Mean), pooler: false, ..tiny },
     ];
     variants.iter().map(|&sizes| FloatModel::random(sizes, 11).build()).collect()
 }
@@ -161,13 +168,38 @@ pub fn check(file: &[u8], text: &str) -> Outcome {
     assert!(needed <= MAX_SCRATCH_BYTES, "{needed} bytes of scratch for {config:?}");
     let mut scratch = ScratchVec::of(&model);
     let mut session = Session::new(&model, &mut scratch).unwrap();
-    let finite = |values: &[f32]| assert!(values.iter().all(|v| v.is_finite()), "{values:?}");
-    if config.head.labels() > 0 {
-        let answer = session.classify(text).unwrap();
+    // Two halves of the text, for the heads that take two.
+    let middle = (text.len() / 2..).find(|&at| text.is_char_boundary(at)).unwrap();
+    let (a, b) = text.split_at(middle);
+    let classes = |answer: Classification<'_, '_>| {
         finite(answer.logits());
         let total: f32 = answer.probabilities().map(|(_, p)| p).sum();
         assert!((total - 1.0).abs() < 1e-3, "{total}");
         assert!(answer.label < config.head.labels() as usize);
+    };
+    match config.head {
+        Head::Classify { .. } | Head::Joint { .. } => classes(session.classify(text).unwrap()),
+        Head::PairClassify { .. } => classes(session.classify_pair(a, b).unwrap()),
+        Head::Regress { outputs } => {
+            finite(session.regress(text).unwrap().values);
+            match session.regress_pair(a, b) {
+                Ok(answer) => {
+                    finite(answer.values);
+                    assert_eq!(answer.values.len(), outputs as usize);
+                }
+                Err(error) => assert!(error == Error::TokenRange && config.segments < 2),
+            }
+        }
+        Head::Span => spans(&mut session, a, b),
+        _ => {}
+    }
+    let mut vector = vec![0.0; config.hidden as usize];
+    for pooling in [Pooling::Mean, Pooling::First] {
+        session.embed(text, pooling, &mut vector).unwrap();
+        finite(&vector);
+        session.embed(text, pooling, &mut vector).unwrap().normalize();
+        let length: f64 = vector.iter().map(|&v| (v as f64).powi(2)).sum::<f64>().sqrt();
+        assert!(length < 1.001, "{length}");
     }
     if config.head.tags() > 0 {
         let mut tags = session.tag(text).unwrap();
@@ -195,6 +227,37 @@ pub fn check(file: &[u8], text: &str) -> Outcome {
         let _ = model.vocabulary().piece(id);
     }
     Outcome::Answered
+}
+
+fn finite(values: &[f32]) {
+    assert!(values.iter().all(|v| v.is_finite()), "{values:?}");
+}
+
+/// Asks for spans with every kind of options.
+fn spans(session: &mut Session<'_, '_>, question: &str, context: &str) {
+    for (stride, max_answer_tokens, no_answer_threshold) in
+        [(0, 30, None), (2, 3, Some(0.0)), (usize::MAX, usize::MAX, Some(f32::NEG_INFINITY))]
+    {
+        let options = AnswerOptions { stride, max_answer_tokens, no_answer_threshold };
+        for question in [question, "a"] {
+            let answers = match session.answer::<4>(question, context, &options) {
+                Ok(answers) => answers,
+                Err(Error::TooManyTokens { found, limit }) => {
+                    assert!(found > limit);
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            finite(&[answers.null_score, answers.null_probability]);
+            for span in &answers.spans {
+                finite(&[span.score, span.probability]);
+                let words = context.get(span.start as usize..span.end as usize);
+                assert!(words.is_some_and(|words| !words.is_empty()));
+            }
+            assert!(answers.best().is_none() || !answers.spans.is_empty());
+            assert!(answers.windows > 0);
+        }
+    }
 }
 
 /// One execution: a mutated (or, one time in eight, intact) file with a nasty text.

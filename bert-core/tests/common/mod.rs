@@ -1,13 +1,13 @@
 //! Random small models, and their forward pass in f64.
 #![allow(dead_code)]
 
-use bert_core::Activation;
 pub mod hostile;
 
 use bert_core::format::{
     EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelBuilder, NormWeights,
 };
 use bert_core::tokenizer::TokenizerConfig;
+use bert_core::{Activation, Pooling};
 
 /// SplitMix64: the n-th draw of a seed.
 pub struct Random(pub u64);
@@ -44,6 +44,23 @@ pub enum HeadKind {
     Classify,
     Tag,
     Joint,
+    PairClassify,
+    Regress,
+    Span,
+    Embed(Pooling),
+}
+
+impl HeadKind {
+    pub const ALL: [HeadKind; 8] = [
+        HeadKind::Classify,
+        HeadKind::Tag,
+        HeadKind::Joint,
+        HeadKind::PairClassify,
+        HeadKind::Regress,
+        HeadKind::Span,
+        HeadKind::Embed(Pooling::Mean),
+        HeadKind::Embed(Pooling::First),
+    ];
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +138,7 @@ pub struct FloatModel {
     pub pooler: Linear,
     pub classifier: Linear,
     pub tagger: Linear,
+    pub spans: Linear,
     pub labels: Vec<String>,
     pub tags: Vec<String>,
 }
@@ -170,6 +188,7 @@ impl FloatModel {
             pooler: linear(&mut r, h, h),
             classifier: linear(&mut r, sizes.labels, h),
             tagger: linear(&mut r, sizes.tags, h),
+            spans: linear(&mut r, 2, h),
             labels: (0..sizes.labels).map(|i| format!("label {i}")).collect(),
             tags: (0..sizes.tags).map(|i| format!("B-tag{i}")).collect(),
             sizes,
@@ -221,6 +240,10 @@ impl FloatModel {
                 HeadKind::Classify => HeadWeights::Classify { classifier, labels },
                 HeadKind::Tag => HeadWeights::Tag { tagger, tags },
                 HeadKind::Joint => HeadWeights::Joint { classifier, labels, tagger, tags },
+                HeadKind::PairClassify => HeadWeights::PairClassify { classifier, labels },
+                HeadKind::Regress => HeadWeights::Regress { regressor: classifier },
+                HeadKind::Span => HeadWeights::Span { spans: linear(&self.spans) },
+                HeadKind::Embed(pooling) => HeadWeights::Embed { pooling },
             },
             self_test_texts,
         }
@@ -230,7 +253,7 @@ impl FloatModel {
         self.builder(&["abc def", "x yz aaax baax", ""]).build().unwrap()
     }
 
-    /// The forward pass in f64: (rows of the last layer, label logits, tag logits by token).
+    /// The forward pass in f64.
     pub fn reference(&self, ids: &[u32], segments: &[u32]) -> Reference {
         let s = self.sizes;
         let (h, d) = (s.hidden, s.hidden / s.heads);
@@ -284,15 +307,20 @@ impl FloatModel {
         Reference {
             labels: linear(&pooled, &self.classifier),
             tags: x.iter().map(|row| linear(row, &self.tagger)).collect(),
+            spans: x.iter().map(|row| linear(row, &self.spans)).collect(),
             hidden: x,
         }
     }
 }
 
 pub struct Reference {
+    /// Rows of the last layer.
     pub hidden: Vec<Vec<f64>>,
+    /// Logits of the labels, or the numbers of a regression.
     pub labels: Vec<f64>,
+    /// Logits of the tags and of a span's start and end, by token.
     pub tags: Vec<Vec<f64>>,
+    pub spans: Vec<Vec<f64>>,
 }
 
 fn linear(x: &[f64], l: &Linear) -> Vec<f64> {

@@ -1,19 +1,13 @@
 //! The reference: `tokenizers` with BERT's parts, and no added tokens.
 
 use bert_core::tokenizer::{Token, TokenizerConfig};
-use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{
     NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
 use crate::PlacedWord;
-
-pub fn normalizer(config: &TokenizerConfig) -> BertNormalizer {
-    let strip_accents = Some(config.strip_accents);
-    BertNormalizer::new(true, config.split_chinese, strip_accents, config.lower_case)
-}
+use crate::reference::{normalizer, tokenizer};
 
 /// The words of `text`, their normalized form and place.
 pub fn words(text: &str, config: &TokenizerConfig) -> Vec<PlacedWord> {
@@ -36,18 +30,7 @@ pub struct Reference(tokenizers::Tokenizer);
 
 impl Reference {
     pub fn new(pieces: &[String], config: &TokenizerConfig) -> Self {
-        let vocabulary = WordPiece::read_bytes(pieces.join("\n").as_bytes()).unwrap();
-        assert_eq!(vocabulary.len(), pieces.len());
-        let model = WordPiece::builder()
-            .vocab(vocabulary)
-            .unk_token("[UNK]".into())
-            .max_input_chars_per_word(config.max_word_chars.into())
-            .build()
-            .unwrap();
-        let mut tokenizer = tokenizers::Tokenizer::new(model);
-        tokenizer.with_normalizer(Some(normalizer(config))).unwrap();
-        tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-        Self(tokenizer)
+        Self(tokenizer(pieces, config))
     }
 
     pub fn tokens(&self, text: &str) -> Vec<Token> {

@@ -3,6 +3,8 @@
 
 mod hugging_face;
 mod parity;
+#[path = "../common/hugging_face.rs"]
+mod reference;
 mod tables;
 mod unicode;
 mod vocabulary;

@@ -1,0 +1,82 @@
+//! The self-test of a model file: texts, and a checksum of what the engine must give for each.
+
+use super::Session;
+use super::embed::{pool, rows_of};
+use super::forward::{Rows, token_logits};
+use crate::{Error, Head};
+
+impl Session<'_, '_> {
+    /// CRC-32 over the numbers that the head gives for a text, as little-endian f32.
+    ///
+    /// They are the logits of the labels or the numbers of a regression; then for each tagged word
+    /// its number (u32) and its logits. A pair head gets the text as both of its texts. So does a
+    /// span head, of which they are the logits of start and end of each token. An embedding is its
+    /// vector, pooled as the file says.
+    ///
+    /// # Errors
+    /// Those of the forward pass; none for a parsed model.
+    pub fn output_crc(&mut self, text: &str) -> Result<u32, Error> {
+        let config = self.model.config();
+        let (head, hidden) = (config.head, config.hidden as usize);
+        let input = match head {
+            Head::PairClassify { .. } | Head::Span => self.read_pair(text, text)?,
+            _ => self.read_text(text)?,
+        };
+        let rows = match head {
+            Head::Embed { pooling } => rows_of(pooling),
+            Head::Tag { .. } | Head::Joint { .. } | Head::Span => Rows::All,
+            _ => Rows::First,
+        };
+        self.compute(input, rows)?;
+        let mut crc = crc32fast::Hasher::new();
+        let memory = &mut self.memory;
+        add(&mut crc, memory.label_logits);
+        let x = &memory.x[..input.tokens * hidden];
+        if let Some(head) = &self.model.span_head {
+            for x in x.chunks_exact(hidden) {
+                let mut logits = [0.0; 2];
+                token_logits(head, x, &mut memory.rows[..hidden], &mut logits);
+                add(&mut crc, &logits);
+            }
+        }
+        if let Head::Embed { pooling } = head {
+            let vector = &mut memory.first[..hidden];
+            pool(x, pooling, &mut memory.scores[..input.tokens], vector);
+            add(&mut crc, vector);
+        }
+        if head.tags() > 0 {
+            let mut tags = self.tags(input);
+            while let Some((tag, logits)) = tags.next_logits() {
+                crc.update(&tag.word.to_le_bytes());
+                add(&mut crc, logits);
+            }
+        }
+        Ok(crc.finalize())
+    }
+
+    /// Runs every self-test of the file that fits the session's limit whole or cut, and compares.
+    ///
+    /// # Errors
+    /// [`Error::SelfTest`] with the first text whose output differs; [`Error::Arithmetic`] if the
+    /// tests were made with another revision of the arithmetic; [`Error::TooManyTokens`] if the
+    /// session's limit is below the model's `max_length`, where texts could be cut otherwise.
+    pub fn self_test(&mut self) -> Result<(), Error> {
+        let config = self.model.config();
+        config.check_arithmetic()?;
+        if self.limit < config.max_length as usize {
+            return Err(Error::too_many_tokens(config.max_length as usize, self.limit));
+        }
+        for (i, test) in self.model.self_tests().enumerate() {
+            if self.output_crc(test.text)? != test.crc {
+                return Err(Error::SelfTest { text: i as u16 });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add(crc: &mut crc32fast::Hasher, values: &[f32]) {
+    for value in values {
+        crc.update(&value.to_le_bytes());
+    }
+}
