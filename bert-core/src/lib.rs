@@ -47,7 +47,7 @@ pub use engine::ScratchVec;
 pub use engine::{
     Answer, AnswerOptions, AnswerSearch, Answers, Classification, Embedding, Joint, Label, Output,
     Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape, Span, SpanWindow, Spans, Tag, Tags,
-    scratch_bytes,
+    longest_first, scratch_bytes, window_overlap,
 };
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};

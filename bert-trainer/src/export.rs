@@ -20,13 +20,21 @@ use crate::model::{LoadedCheckpoint, PROJECTIONS};
 const SELF_TEST_TEXTS: [&str; 3] =
     ["turn on the light in the kitchen, please!", "Où est l'été? 42 °C", "a"];
 
-/// The bytes of a model file.
+/// The bytes of a model file; `task` decides between one text and two where the checkpoint is of
+/// labels and does not say.
 ///
 /// # Errors
 ///
 /// If the checkpoint is not of a task a device runs, or `max_length` is longer than its positions.
-pub fn export(dir: &Path, max_length: Option<usize>) -> anyhow::Result<Vec<u8>> {
-    let checkpoint = LoadedCheckpoint::open(dir)?;
+pub fn export(
+    dir: &Path,
+    task: Option<TaskKind>,
+    max_length: Option<usize>,
+) -> anyhow::Result<Vec<u8>> {
+    let mut checkpoint = LoadedCheckpoint::open(dir)?;
+    if let Some(kind) = task {
+        checkpoint.read_as(kind);
+    }
     let (task, labels) = checkpoint.task.as_ref().ok_or_else(|| {
         anyhow!(
             "{}: a pre-trained model has no task; fine-tune it before you export it",
@@ -60,9 +68,9 @@ pub fn export(dir: &Path, max_length: Option<usize>) -> anyhow::Result<Vec<u8>> 
         layers: (0..config.num_hidden_layers)
             .map(|index| weights.layer(index))
             .collect::<anyhow::Result<_>>()?,
-        pooler: match task {
-            TaskKind::Tag => None,
-            _ => Some(weights.linear("bert.pooler.dense")?),
+        pooler: match checkpoint.head.has_pooler() {
+            true => Some(weights.linear("bert.pooler.dense")?),
+            false => None,
         },
         head: weights.head(*task, labels)?,
         self_test_texts: &SELF_TEST_TEXTS,
@@ -134,6 +142,15 @@ impl<'a> Weights<'a> {
             TaskKind::Classify => {
                 HeadWeights::Classify { classifier: self.linear("classifier")?, labels: classes }
             }
+            TaskKind::MultiLabel => {
+                HeadWeights::MultiLabel { classifier: self.linear("classifier")?, labels: classes }
+            }
+            TaskKind::Pair => HeadWeights::PairClassify {
+                classifier: self.linear("classifier")?,
+                labels: classes,
+            },
+            TaskKind::Regress => HeadWeights::Regress { regressor: self.linear("classifier")? },
+            TaskKind::Span => HeadWeights::Span { spans: self.linear("qa_outputs")? },
             TaskKind::Tag => HeadWeights::Tag { tagger: self.linear("classifier")?, tags },
             TaskKind::Joint => HeadWeights::Joint {
                 classifier: self.linear("intent_classifier")?,

@@ -29,6 +29,12 @@ impl Default for AnswerOptions {
     }
 }
 
+/// Tokens that a window with room for `room` tokens of the context takes over from the one before.
+#[must_use]
+pub fn window_overlap(stride: usize, room: usize) -> usize {
+    if stride < room { stride } else { room / 2 }
+}
+
 impl Session<'_, '_> {
     /// The `N` best answers to a question in a context of any length, from a model with a span head:
     /// `[CLS] question [SEP] context [SEP]`.
@@ -71,7 +77,7 @@ impl Session<'_, '_> {
         }
         ids[first - 1] = tokenizer.sep;
         let room = last - first;
-        let overlap = if options.stride < room { options.stride } else { room / 2 };
+        let overlap = window_overlap(options.stride, room);
 
         // The context goes by once. When a window is full and there is more, it is run, and its last
         // tokens become the first of the next one.

@@ -17,10 +17,11 @@ mod session;
 mod spans;
 mod tags;
 
-pub use answer::AnswerOptions;
+pub use answer::{AnswerOptions, window_overlap};
 pub use classify::{Classification, Label};
 pub use embed::Embedding;
 pub use forward::Rows;
+pub use read::longest_first;
 pub use regress::Regression;
 #[cfg(feature = "std")]
 pub use scratch::ScratchVec;

@@ -115,12 +115,14 @@ pub(super) fn gather(
     Ok(found)
 }
 
-/// How many tokens of two texts of `a` and `b` tokens stay when `room` is all there is.
+/// How many tokens of two texts of `a` and `b` tokens stay when `room` is all there is, as
+/// [`Session::classify_pair`] cuts them.
 ///
 /// A token at a time is taken off the longer text until they fit. When both end up equally long
 /// and `room` is odd, the text that was longer keeps one more; the second if they were equal, as in
 /// `TruncationStrategy::LongestFirst` of Hugging Face `tokenizers`.
-fn longest_first(a: usize, b: usize, room: usize) -> (usize, usize) {
+#[must_use]
+pub fn longest_first(a: usize, b: usize, room: usize) -> (usize, usize) {
     if a.saturating_add(b) <= room {
         return (a, b);
     }

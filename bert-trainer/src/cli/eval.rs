@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::{DeviceArgs, OpenCheckpoint, Report, Task, is_model_file};
-use crate::data::tasks::{self, RawExample, TaskKind, TaskLabels};
-use crate::evaluate::{DevicePredictor, Predictor, evaluate_pretraining, score, unknown_labels};
+use super::{AnswerArgs, DeviceArgs, OpenCheckpoint, ReadArgs, Report, Task, is_model_file};
+use crate::data::tasks::{self, RawExample, TaskKind};
+use crate::evaluate::{DevicePredictor, Predictor, evaluate, evaluate_pretraining};
 
 /// Evaluate a checkpoint, or an exported model through the code of the device.
 ///
@@ -24,15 +24,17 @@ pub struct Args {
     /// Examples of the model's task, or text for a pre-trained model.
     #[arg(long)]
     data: PathBuf,
-    /// Task the model must be of; it is read from the model if not given.
+    /// Task the model must be of; it is read from the model if not given. A checkpoint of labels from
+    /// elsewhere does not say whether it reads two texts: `pair` does.
     #[arg(long, value_enum)]
     task: Option<Task>,
-    /// For tag: 1-based column of the tag; the token is in the first.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..))]
-    tag_column: u32,
     /// Tokens of a sequence at most; for a pre-trained model 128, else the model's positions.
     #[arg(long)]
     max_length: Option<u32>,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    answers: AnswerArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -41,15 +43,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     let start = Instant::now();
     if is_model_file(&args.model)? {
         let mut predictor = DevicePredictor::open(&args.model)?;
-        let labels = predictor.labels()?;
-        return task_report(&args, start, &mut predictor, &labels, "int8");
+        return task_report(&args, start, &mut predictor, "int8");
     }
-    let open = OpenCheckpoint::open(&args.model, &args.device, args.max_length)?;
-    match (&open.task, open.predictor()) {
-        (Some((_, labels)), Some(mut predictor)) => {
-            task_report(&args, start, &mut predictor, labels, "f32")
-        }
-        _ => pretraining_report(&args, start, &open),
+    let open = OpenCheckpoint::open(&args.model, args.task, &args.device, args.max_length)?;
+    match open.predictor() {
+        Some(mut predictor) => task_report(&args, start, &mut predictor, "f32"),
+        None => pretraining_report(&args, start, &open),
     }
 }
 
@@ -57,23 +56,21 @@ fn task_report(
     args: &Args,
     start: Instant,
     predictor: &mut dyn Predictor,
-    labels: &TaskLabels,
     arithmetic: &str,
 ) -> anyhow::Result<Report> {
     let task = predictor.task();
     expect_task(args, Some(task))?;
-    let examples = tasks::read(&args.data, task, args.tag_column as usize)?;
-    unknown_labels(&args.data, &examples, labels)?;
-    let metrics = score(task, &examples, &predictor.predict(&examples)?);
+    let examples = tasks::read(&args.data, task, &args.read.options())?;
+    let metrics = evaluate(predictor, &args.data, &examples, args.answers.options())?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(Report {
         lines: vec![format!(
             "{} examples of {}, {arithmetic}: {} ({seconds:.1} s)",
             examples.len(),
             args.data.display(),
-            metrics.describe(task)
+            metrics.describe()
         )],
-        json: report_json(json!(task), Value::Object(metrics.to_json(task)), &examples, seconds),
+        json: report_json(json!(task), Value::Object(metrics.to_json()), &examples, seconds),
     })
 }
 

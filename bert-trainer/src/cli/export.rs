@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::Report;
+use super::{AnswerArgs, ReadArgs, Report, Task};
 use crate::atomic;
-use crate::data::tasks;
-use crate::evaluate::{DevicePredictor, Predictor as _, score, unknown_labels};
+use crate::data::tasks::{self, TaskKind};
+use crate::evaluate::{DevicePredictor, Predictor as _, evaluate};
 use crate::export::export;
 
 /// Quantize a fine-tuned model to int8 and write it as one file for the device.
@@ -31,30 +31,35 @@ pub struct Args {
     /// Examples to evaluate the written model on, through the code of the device.
     #[arg(long)]
     eval: Option<PathBuf>,
-    /// For tag with --eval: 1-based column of the tag; the token is in the first.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..))]
-    tag_column: u32,
+    /// Task of the model, where its checkpoint does not say whether it reads one text or two:
+    /// classify or pair.
+    #[arg(long, value_enum)]
+    task: Option<Task>,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    answers: AnswerArgs,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<Report> {
-    let bytes = export(&args.model, args.max_length.map(|length| length as usize))?;
+    let task = args.task.map(TaskKind::from);
+    let bytes = export(&args.model, task, args.max_length.map(|length| length as usize))?;
     let mut predictor = DevicePredictor::from_bytes(&args.output, bytes)?;
     let mut lines = Vec::new();
     let mut evaluation = json!(null);
     if let Some(eval) = &args.eval {
         let task = predictor.task();
-        let examples = tasks::read(eval, task, args.tag_column as usize)?;
-        unknown_labels(eval, &examples, &predictor.labels()?)?;
-        let metrics = score(task, &examples, &predictor.predict(&examples)?);
+        let examples = tasks::read(eval, task, &args.read.options())?;
+        let metrics = evaluate(&mut predictor, eval, &examples, args.answers.options())?;
         lines.push(format!(
             "int8 on {} examples of {}: {}",
             examples.len(),
             eval.display(),
-            metrics.describe(task)
+            metrics.describe()
         ));
         evaluation = json!({
             "task": task,
-            "metrics": metrics.to_json(task),
+            "metrics": metrics.to_json(),
             "examples": examples.len(),
         });
     }

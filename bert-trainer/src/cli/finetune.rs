@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{DeviceArgs, Report, Task};
+use super::{AnswerArgs, DeviceArgs, ReadArgs, Report, Task};
 use crate::data::tasks::TaskKind;
-use crate::train::{FinetunePlan, finetune};
+use crate::train::{ClassWeights, FinetunePlan, Keep, finetune};
 
 /// Fine-tune a pre-trained model for a task.
 ///
-/// classify: TSV `label<TAB>text`. tag: CoNLL, `token<TAB>tag`, blank line between sentences.
-/// joint: TSV `intent<TAB>tokens<TAB>BIO tags`.
+/// classify: `label<TAB>text`. multi-label: `label|label<TAB>text`. pair: `label<TAB>a<TAB>b`.
+/// regress: `number<TAB>text` or `number<TAB>a<TAB>b`. tag: CoNLL, `token<TAB>tag`, blank line
+/// between sentences. joint: `intent<TAB>tokens<TAB>BIO tags`. span: JSON of SQuAD v1.1 or v2.0.
 ///
 /// Example: bert-trainer finetune --task joint --train train.tsv --eval dev.tsv --model pretrained
 /// --output assistant
@@ -54,12 +55,25 @@ pub struct Args {
     /// Tokens of a sequence at most; the model's positions if not given.
     #[arg(long)]
     max_length: Option<u32>,
-    /// For tag: 1-based column of the tag; the token is in the first.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..))]
-    tag_column: u32,
+    /// Probability that is spread evenly over all labels of a text.
+    #[arg(long, default_value_t = 0.0)]
+    label_smoothing: f32,
+    /// How much the labels of texts count: all alike, or the rarer the more.
+    #[arg(long, value_enum, default_value_t)]
+    class_weights: ClassWeights,
+    /// Which epoch's checkpoint is kept: the last, or the best on --eval by the task's first metric.
+    #[arg(long, value_enum)]
+    keep: Option<Keep>,
+    /// Stop after this many epochs without a better one, and keep the best.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    patience: Option<u32>,
     /// Seed of the new head, shuffles and dropout.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    answers: AnswerArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -70,6 +84,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         task,
         train: args.train,
         eval: args.eval,
+        read: args.read.options(),
         model: args.model,
         output: args.output,
         epochs: args.epochs,
@@ -78,8 +93,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         warmup_ratio: args.warmup_ratio,
         weight_decay: args.weight_decay,
         dropout: args.dropout,
+        label_smoothing: args.label_smoothing,
+        class_weights: args.class_weights,
         max_length: args.max_length.map(|length| length as usize),
-        tag_column: args.tag_column as usize,
+        answers: args.answers.options(),
+        keep: args.keep.unwrap_or(if args.patience.is_some() { Keep::Best } else { Keep::Last }),
+        patience: args.patience,
         seed: args.seed,
         precision: args.device.precision,
     };
@@ -88,21 +107,27 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     Ok(Report {
         lines: vec![
             format!(
-                "{} training examples, {} epochs, {:.0} s; loss {:.4}",
-                summary.train_examples, plan.epochs, summary.seconds, summary.loss
+                "{} training examples, {} epochs, {:.0} s; epoch {} kept, loss {:.4}",
+                summary.train_examples,
+                summary.epochs,
+                summary.seconds,
+                summary.epoch,
+                summary.loss
             ),
             format!(
                 "on {} examples of {}: {}",
                 summary.eval_examples,
                 plan.eval.display(),
-                summary.metrics.describe(task)
+                summary.metrics.describe()
             ),
             format!("checkpoint in {}", plan.output.display()),
         ],
         json: json!({
             "task": task,
-            "metrics": summary.metrics.to_json(task),
+            "metrics": summary.metrics.to_json(),
             "loss": summary.loss,
+            "epoch": summary.epoch,
+            "epochs": summary.epochs,
             "train_examples": summary.train_examples,
             "examples": summary.eval_examples,
             "seconds": summary.seconds,

@@ -12,11 +12,12 @@ mod vocab;
 use std::path::Path;
 
 use anyhow::ensure;
+use bert_core::AnswerOptions;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 
 use crate::data::TextTokenizer;
-use crate::data::tasks::{TaskKind, TaskLabels};
+use crate::data::tasks::{ReadOptions, TaskKind, TaskLabels};
 use crate::evaluate::HostPredictor;
 use crate::model::{LoadedCheckpoint, Model};
 
@@ -102,18 +103,71 @@ impl DeviceArgs {
 enum Task {
     /// One label a text.
     Classify,
+    /// Any number of labels a text.
+    MultiLabel,
+    /// One label for two texts: entailment, paraphrase.
+    Pair,
+    /// A number for a text or for two: rating, similarity.
+    Regress,
     /// One tag a word.
     Tag,
     /// An intent for the text and a slot for every word.
     Joint,
+    /// The answer to a question, as a span of a context.
+    Span,
 }
 
 impl From<Task> for TaskKind {
     fn from(task: Task) -> Self {
         match task {
             Task::Classify => Self::Classify,
+            Task::MultiLabel => Self::MultiLabel,
+            Task::Pair => Self::Pair,
+            Task::Regress => Self::Regress,
             Task::Tag => Self::Tag,
             Task::Joint => Self::Joint,
+            Task::Span => Self::Span,
+        }
+    }
+}
+
+/// How files of examples are read; shared by all commands that read some.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Reading examples")]
+struct ReadArgs {
+    /// For tag: 1-based column of the tag; the token is in the first.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..))]
+    tag_column: u32,
+}
+
+impl ReadArgs {
+    fn options(&self) -> ReadOptions {
+        ReadOptions { tag_column: self.tag_column as usize }
+    }
+}
+
+/// How answers to questions are looked for; shared by all commands that do.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Answers to questions (task span)")]
+struct AnswerArgs {
+    /// Tokens that a window of a long context has in common with the one before.
+    #[arg(long, default_value_t = 128)]
+    stride: u32,
+    /// Tokens of an answer at most.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    max_answer_tokens: u32,
+    /// By how much no answer must score higher than the best one to be what is answered; if not
+    /// given, 0 for files with questions that have none (SQuAD 2.0), else every question has one.
+    #[arg(long, allow_negative_numbers = true)]
+    no_answer_threshold: Option<f32>,
+}
+
+impl AnswerArgs {
+    fn options(&self) -> AnswerOptions {
+        AnswerOptions {
+            stride: self.stride as usize,
+            max_answer_tokens: self.max_answer_tokens as usize,
+            no_answer_threshold: self.no_answer_threshold,
         }
     }
 }
@@ -137,8 +191,16 @@ struct OpenCheckpoint {
 }
 
 impl OpenCheckpoint {
-    fn open(dir: &Path, device: &DeviceArgs, max_length: Option<u32>) -> anyhow::Result<Self> {
-        let checkpoint = LoadedCheckpoint::open(dir)?;
+    fn open(
+        dir: &Path,
+        task: Option<Task>,
+        device: &DeviceArgs,
+        max_length: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        let mut checkpoint = LoadedCheckpoint::open(dir)?;
+        if let Some(task) = task {
+            checkpoint.read_as(task.into());
+        }
         let tokenizer = TextTokenizer::open(dir)?;
         let positions = checkpoint.config.max_position_embeddings;
         let max_length = max_length.map_or(positions, |length| length as usize);

@@ -3,14 +3,16 @@
 use std::io::BufRead as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{DeviceArgs, OpenCheckpoint, Report, is_model_file};
-use crate::data::tasks::{RawExample, TaskKind};
+use super::{AnswerArgs, DeviceArgs, OpenCheckpoint, Report, Task, is_model_file};
+use crate::data::tasks::RawExample;
 use crate::evaluate::{DevicePredictor, OUTSIDE, Prediction, Predictor};
 
 /// Predict with a checkpoint, or with an exported model through the code of the device.
+///
+/// A tab separates two texts: `a<TAB>b` for pairs, `question<TAB>context` for spans.
 ///
 /// Example: bert-trainer predict --model assistant "turn on the light in the kitchen"
 #[derive(Debug, clap::Args)]
@@ -21,9 +23,15 @@ pub struct Args {
     /// Texts; `-` reads one a line from stdin.
     #[arg(required = true)]
     text: Vec<String>,
+    /// Task of the model, where its checkpoint does not say whether it reads one text or two:
+    /// classify or pair.
+    #[arg(long, value_enum)]
+    task: Option<Task>,
     /// Tokens of a text at most; the model's positions if not given.
     #[arg(long)]
     max_length: Option<u32>,
+    #[command(flatten)]
+    answers: AnswerArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -31,11 +39,11 @@ pub struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     let texts = texts(&args.text)?;
     let predictions = if is_model_file(&args.model)? {
-        predict(&mut DevicePredictor::open(&args.model)?, &texts)?
+        predict(&mut DevicePredictor::open(&args.model)?, &args, &texts)?
     } else {
-        let open = OpenCheckpoint::open(&args.model, &args.device, args.max_length)?;
+        let open = OpenCheckpoint::open(&args.model, args.task, &args.device, args.max_length)?;
         match open.predictor() {
-            Some(mut predictor) => predict(&mut predictor, &texts)?,
+            Some(mut predictor) => predict(&mut predictor, &args, &texts)?,
             None => bail!(
                 "{}: a pre-trained model has no task; fine-tune it first",
                 args.model.display()
@@ -69,14 +77,17 @@ fn texts(arguments: &[String]) -> anyhow::Result<Vec<String>> {
 
 fn predict(
     predictor: &mut dyn Predictor,
+    args: &Args,
     texts: &[String],
 ) -> anyhow::Result<Vec<(RawExample, Prediction)>> {
-    let has_words = predictor.task() != TaskKind::Classify;
-    let examples: Vec<RawExample> = texts
-        .iter()
-        .enumerate()
-        .map(|(index, text)| RawExample::unlabelled(text, has_words, index as u64 + 1))
-        .collect();
+    let kind = predictor.task();
+    predictor.set_answer_options(args.answers.options());
+    let read = |(index, text): (usize, &String)| {
+        RawExample::unlabelled(text, kind, index as u64 + 1)
+            .map_err(|expected| anyhow!("text {}: expected {expected}", index + 1))
+    };
+    let examples: Vec<RawExample> =
+        texts.iter().enumerate().map(read).collect::<anyhow::Result<_>>()?;
     let predictions = predictor.predict(&examples)?;
     Ok(examples.into_iter().zip(predictions).collect())
 }
@@ -86,16 +97,38 @@ fn line(example: &RawExample, prediction: &Prediction) -> String {
     if let Some(label) = &prediction.label {
         line.push_str(&format!("\t{label}"));
     }
+    for label in &prediction.labels {
+        line.push_str(&format!("\t{label}"));
+    }
+    if let Some(value) = prediction.value {
+        line.push_str(&format!("\t{value:.4}"));
+    }
     for (index, tag) in prediction.tags.iter().enumerate().filter(|(_, tag)| *tag != OUTSIDE) {
         line.push_str(&format!("\t{}={tag}", example.word(index)));
+    }
+    if !prediction.answers.is_empty() {
+        let answer = prediction.answer();
+        line.push_str(&format!("\t{}", if answer.is_empty() { "(no answer)" } else { answer }));
     }
     line
 }
 
 fn object(example: &RawExample, prediction: &Prediction) -> Value {
     let mut object = json!({ "text": example.text });
+    if let Some(second) = &example.second {
+        object["second"] = json!(second);
+    }
     if let Some(label) = &prediction.label {
         object["label"] = json!(label);
+    }
+    if !prediction.probabilities.is_empty() {
+        if prediction.label.is_none() {
+            object["labels"] = json!(prediction.labels);
+        }
+        object["probabilities"] = json!(prediction.probabilities);
+    }
+    if let Some(value) = prediction.value {
+        object["value"] = json!(value);
     }
     if !prediction.tags.is_empty() {
         let words = prediction.tags.iter().enumerate().map(|(index, tag)| {
@@ -103,6 +136,22 @@ fn object(example: &RawExample, prediction: &Prediction) -> Value {
             json!({ "word": example.word(index), "start": start, "end": end, "tag": tag })
         });
         object["words"] = words.collect();
+    }
+    if !prediction.answers.is_empty() {
+        object["has_answer"] = json!(prediction.has_answer);
+        object["answers"] = prediction
+            .answers
+            .iter()
+            .map(|answer| {
+                json!({
+                    "text": answer.text,
+                    "start": answer.start,
+                    "end": answer.end,
+                    "score": answer.score,
+                    "probability": answer.probability,
+                })
+            })
+            .collect();
     }
     object
 }

@@ -66,12 +66,18 @@ pub struct PretrainBatch {
 }
 
 /// A step of fine-tuning or evaluation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskBatch {
-    /// `[CLS] text [SEP]` of each example.
+    /// `[CLS] text [SEP]` or `[CLS] a [SEP] b [SEP]` of each example.
     pub tokens: PackedBatch,
-    /// Class of each sequence, `[B]`; empty if the task has no classes.
+    /// Label of each sequence, `[B]`; ignored where it has none.
     pub labels: Vec<u32>,
+    /// 1 for each label that a sequence has, else 0, `[B, C]`, row by row.
+    pub label_sets: Vec<f32>,
+    /// Number of each sequence, `[B]`.
+    pub values: Vec<f32>,
+    /// First and last token of the answer in each sequence, relative to its start, `[B, 2]`.
+    pub spans: Vec<u32>,
     /// Packed index of the first piece of each word, ascending; empty if the task has no tags.
     pub tag_index: Vec<u32>,
     /// Tag of each of those words, as long as `tag_index`.

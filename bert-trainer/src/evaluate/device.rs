@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use bert_core::Session;
 use bert_core::format::{Head, Model};
+use bert_core::{AnswerOptions, Classification, Session};
 
-use super::{OUTSIDE, Prediction, Predictor};
+use super::{ANSWERS, OUTSIDE, Prediction, Predictor};
 use crate::data::tasks::{Labels, RawExample, TaskKind, TaskLabels};
 
 /// A model file in memory with its scratch.
@@ -16,6 +16,7 @@ pub struct DevicePredictor {
     bytes: Vec<u8>,
     scratch: Vec<u128>,
     task: TaskKind,
+    answers: AnswerOptions,
 }
 
 impl DevicePredictor {
@@ -39,9 +40,13 @@ impl DevicePredictor {
         let model = Model::parse(&bytes).with_context(|| path.display().to_string())?;
         let task = match model.config().head {
             Head::Classify { .. } => TaskKind::Classify,
+            Head::MultiLabel { .. } => TaskKind::MultiLabel,
+            Head::PairClassify { .. } => TaskKind::Pair,
+            Head::Regress { .. } => TaskKind::Regress,
+            Head::Span => TaskKind::Span,
             Head::Tag { .. } => TaskKind::Tag,
             Head::Joint { .. } => TaskKind::Joint,
-            _ => anyhow::bail!("{}: this head is not supported yet", path.display()),
+            _ => anyhow::bail!("{}: a model without a task", path.display()),
         };
         let scratch_bytes = model.scratch_bytes(usize::from(model.config().max_length));
         Ok(Self {
@@ -49,22 +54,7 @@ impl DevicePredictor {
             scratch: vec![0; scratch_bytes.div_ceil(size_of::<u128>())],
             bytes,
             task,
-        })
-    }
-
-    /// The labels that the file names.
-    ///
-    /// # Errors
-    ///
-    /// Never, since the file was checked when it was opened.
-    pub fn labels(&self) -> anyhow::Result<TaskLabels> {
-        let model = Model::parse(&self.bytes).with_context(|| self.path.display().to_string())?;
-        let names = |labels: &bert_core::format::Labels<'_>| {
-            Labels::in_order(labels.iter().map(str::to_string).collect())
-        };
-        Ok(TaskLabels {
-            classes: self.task.has_label().then(|| names(model.labels())),
-            tags: self.task.has_tags().then(|| names(model.tags())),
+            answers: AnswerOptions::default(),
         })
     }
 
@@ -89,12 +79,34 @@ impl Predictor for DevicePredictor {
         self.task
     }
 
+    fn labels(&self) -> anyhow::Result<TaskLabels> {
+        let model = Model::parse(&self.bytes).with_context(|| self.path.display().to_string())?;
+        let names = |labels: &bert_core::format::Labels<'_>| {
+            Labels::in_order(labels.iter().map(str::to_string).collect())
+        };
+        Ok(TaskLabels {
+            classes: self.task.has_classes().then(|| names(model.labels())),
+            tags: self.task.has_tags().then(|| names(model.tags())),
+        })
+    }
+
+    fn set_answer_options(&mut self, options: AnswerOptions) {
+        self.answers = options;
+    }
+
     fn predict(&mut self, examples: &[RawExample]) -> anyhow::Result<Vec<Prediction>> {
         let named = || self.path.display().to_string();
         let model = Model::parse(&self.bytes).with_context(named)?;
         let scratch = bytemuck::cast_slice_mut(&mut self.scratch);
         let mut session = Session::new(&model, scratch).with_context(named)?;
-        examples.iter().map(|example| predict_one(&mut session, self.task, example)).collect()
+        let (task, options) = (self.task, self.answers);
+        examples
+            .iter()
+            .map(|example| {
+                predict_one(&mut session, task, example, &options)
+                    .with_context(|| format!("line {}", example.line))
+            })
+            .collect()
     }
 }
 
@@ -102,28 +114,59 @@ fn predict_one(
     session: &mut Session<'_, '_>,
     task: TaskKind,
     example: &RawExample,
-) -> anyhow::Result<Prediction> {
-    let at_line = || format!("line {}", example.line);
-    let mut prediction = Prediction::default();
-    let mut mark = |tags: bert_core::Tags<'_, '_>| {
-        prediction.tags = vec![OUTSIDE.to_string(); example.words.len()];
-        for tag in tags {
-            prediction.tags[tag.word as usize] = tag.name.to_string();
-        }
-    };
+    options: &AnswerOptions,
+) -> Result<Prediction, bert_core::Error> {
+    let text = &example.text;
+    let second = example.second.as_deref();
     let words: Vec<&str> = (0..example.words.len()).map(|index| example.word(index)).collect();
-    match task {
-        TaskKind::Classify => {
-            let answer = session.classify(&example.text).with_context(at_line)?;
-            prediction.label = Some(answer.name().to_string());
+    Ok(match (task, second) {
+        (TaskKind::Pair, _) => labelled(&session.classify_pair(text, second.unwrap_or(""))?),
+        (TaskKind::Classify, _) => labelled(&session.classify(text)?),
+        (TaskKind::MultiLabel, _) => {
+            let answer = session.classify_labels(text)?;
+            let labels = answer.above(0.5);
+            Prediction {
+                labels: labels.map(|label| label.name.to_string()).collect(),
+                probabilities: answer.all().map(|label| label.probability).collect(),
+                ..Prediction::default()
+            }
         }
-        TaskKind::Tag => mark(session.tag_words(&words).with_context(at_line)?),
-        TaskKind::Joint => {
-            let answer = session.joint_words(&words).with_context(at_line)?;
-            let label = answer.label.name().to_string();
-            mark(answer.tags);
-            prediction.label = Some(label);
+        (TaskKind::Regress, Some(second)) => number(&session.regress_pair(text, second)?),
+        (TaskKind::Regress, None) => number(&session.regress(text)?),
+        (TaskKind::Tag, _) => {
+            Prediction { tags: tagged(session.tag_words(&words)?, &words), ..Prediction::default() }
         }
+        (TaskKind::Joint, _) => {
+            let answer = session.joint_words(&words)?;
+            let mut prediction = labelled(&answer.label);
+            prediction.tags = tagged(answer.tags, &words);
+            prediction
+        }
+        (TaskKind::Span, _) => {
+            let context = second.unwrap_or("");
+            let answers = session.answer::<ANSWERS>(text, context, options)?;
+            Prediction::of_answers(&answers, context)
+        }
+    })
+}
+
+fn labelled(answer: &Classification<'_, '_>) -> Prediction {
+    Prediction {
+        label: Some(answer.name().to_string()),
+        probabilities: answer.probabilities().map(|(_, probability)| probability).collect(),
+        ..Prediction::default()
     }
-    Ok(prediction)
+}
+
+fn number(answer: &bert_core::Regression<'_>) -> Prediction {
+    let value = answer.values.first().copied().map(f64::from);
+    Prediction { value, ..Prediction::default() }
+}
+
+fn tagged(tags: bert_core::Tags<'_, '_>, words: &[&str]) -> Vec<String> {
+    let mut names = vec![OUTSIDE.to_string(); words.len()];
+    for tag in tags {
+        names[tag.word as usize] = tag.name.to_string();
+    }
+    names
 }

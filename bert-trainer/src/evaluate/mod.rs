@@ -4,134 +4,132 @@
 mod device;
 mod host;
 mod pretraining;
+mod score;
 
 pub use device::DevicePredictor;
 pub use host::HostPredictor;
 pub use pretraining::{PretrainingMetrics, evaluate_pretraining};
+pub use score::{TaskMetrics, larger_is_better, score};
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use bert_core::AnswerOptions;
 
-use crate::data::DataError;
-use crate::data::tasks::{RawExample, TaskKind, TaskLabels};
-use crate::metrics;
+use crate::data::tasks::{Gold, RawExample, TaskKind, TaskLabels};
 
 /// What a model says about one example.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prediction {
-    /// Label of the text, if the task has one.
+    /// Label of the text or the pair, if the task has one.
     pub label: Option<String>,
+    /// Labels of the text that are more likely than not, if it may have several.
+    pub labels: Vec<String>,
+    /// Probability of each label, in the order of the model's labels; empty without labels.
+    pub probabilities: Vec<f32>,
+    /// The number of a regression.
+    pub value: Option<f64>,
     /// Tag of each word of the example, as many as it has words; empty if the task has none.
     pub tags: Vec<String>,
+    /// Answers to the question, the best first; empty for other tasks.
+    pub answers: Vec<FoundAnswer>,
+    /// Whether the best answer is one: the model does not rather say that there is none.
+    pub has_answer: bool,
+    /// Score of no answer less that of the best one; 0 for other tasks.
+    pub no_answer: f32,
 }
+
+/// A span of the context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundAnswer {
+    /// The text of the span.
+    pub text: String,
+    /// First byte in the context.
+    pub start: u32,
+    /// Byte after the last one.
+    pub end: u32,
+    /// Logit of its start plus logit of its end.
+    pub score: f32,
+    /// Its share among the answers found and, where it is allowed, no answer.
+    pub probability: f32,
+}
+
+impl Prediction {
+    /// The text of the answer; empty if there is none.
+    pub fn answer(&self) -> &str {
+        let best = self.answers.first().filter(|_| self.has_answer);
+        best.map_or("", |answer| answer.text.as_str())
+    }
+
+    /// What `bert-core` found in a context.
+    fn of_answers<const N: usize>(answers: &bert_core::Answers<N>, context: &str) -> Self {
+        let best = answers.spans.first().map_or(answers.null_score, |best| best.score);
+        let found = |span: &bert_core::Answer| FoundAnswer {
+            text: context[span.start as usize..span.end as usize].to_owned(),
+            start: span.start,
+            end: span.end,
+            score: span.score,
+            probability: span.probability,
+        };
+        Self {
+            answers: answers.spans.iter().map(found).collect(),
+            has_answer: answers.best().is_some(),
+            no_answer: answers.null_score - best,
+            ..Self::default()
+        }
+    }
+}
+
+/// Answers that are kept for a question, as in `run_qa.py`.
+pub const ANSWERS: usize = 20;
 
 /// Something that predicts a task: a checkpoint or an exported model.
 pub trait Predictor {
     /// The task it was trained for.
     fn task(&self) -> TaskKind;
 
+    /// The labels it knows.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    fn labels(&self) -> anyhow::Result<TaskLabels>;
+
+    /// How to look for answers.
+    fn set_answer_options(&mut self, options: AnswerOptions);
+
     /// A prediction for each example. Words that the model could not see (cut off at its maximal
     /// length, or without a piece) are tagged [`OUTSIDE`].
     ///
     /// # Errors
     ///
-    /// What the device reports.
+    /// What the device reports; a question that leaves no room for its context.
     fn predict(&mut self, examples: &[RawExample]) -> anyhow::Result<Vec<Prediction>>;
+}
+
+/// Predicts all examples and counts; `path`, where they come from, is named in errors.
+///
+/// # Errors
+///
+/// Labels that the model does not have, with file and line; what prediction reports.
+pub fn evaluate(
+    predictor: &mut dyn Predictor,
+    path: &Path,
+    examples: &[RawExample],
+    answers: AnswerOptions,
+) -> anyhow::Result<TaskMetrics> {
+    let labels = predictor.labels()?;
+    labels.check(path, examples)?;
+    predictor.set_answer_options(answers_for(answers, examples));
+    let predicted = predictor.predict(examples)?;
+    Ok(score(predictor.task(), &labels, examples, &predicted))
+}
+
+/// `options`, with a threshold of 0 for no answer if some examples have none and it is not set.
+pub fn answers_for(options: AnswerOptions, examples: &[RawExample]) -> AnswerOptions {
+    let unanswerable = examples.iter().any(|example| example.gold == Gold::Answers(Vec::new()));
+    let threshold = options.no_answer_threshold.or(unanswerable.then_some(0.0));
+    AnswerOptions { no_answer_threshold: threshold, ..options }
 }
 
 /// The tag of a word that belongs to no span.
 pub const OUTSIDE: &str = "O";
-
-/// Metrics of a task over a set of examples.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TaskMetrics {
-    /// Share of texts with the right label, in [0, 1].
-    pub accuracy: Option<f64>,
-    /// Share of words with the right tag, in [0, 1].
-    pub tag_accuracy: Option<f64>,
-    /// F1 of whole spans as `seqeval` counts them, in [0, 1]; only for BIO tags.
-    pub span_f1: Option<f64>,
-}
-
-/// Refuses examples with labels or tags that the model does not have.
-///
-/// # Errors
-///
-/// The first such label with file, line and the labels known.
-pub fn unknown_labels(
-    path: &Path,
-    examples: &[RawExample],
-    labels: &TaskLabels,
-) -> Result<(), DataError> {
-    for example in examples {
-        if let (Some(known), Some(label)) = (&labels.classes, &example.label) {
-            known.id_or_error("label", label, path, example.line)?;
-        }
-        if let Some(known) = &labels.tags {
-            for (index, tag) in example.tags.iter().enumerate() {
-                // The words of a CoNLL sentence stand on lines of their own.
-                let line = example.line + if example.label.is_none() { index as u64 } else { 0 };
-                known.id_or_error("tag", tag, path, line)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Counts predictions against what the examples say.
-pub fn score(task: TaskKind, examples: &[RawExample], predicted: &[Prediction]) -> TaskMetrics {
-    let accuracy = task.has_label().then(|| {
-        let pairs = examples.iter().zip(predicted);
-        let hits = pairs.filter(|(example, prediction)| example.label == prediction.label).count();
-        hits as f64 / examples.len().max(1) as f64
-    });
-    if !task.has_tags() {
-        return TaskMetrics { accuracy, tag_accuracy: None, span_f1: None };
-    }
-    let gold: Vec<&[String]> = examples.iter().map(|example| example.tags.as_slice()).collect();
-    let found: Vec<&[String]> = predicted.iter().map(|one| one.tags.as_slice()).collect();
-    let (mut hits, mut words) = (0usize, 0usize);
-    for (gold, found) in gold.iter().zip(&found) {
-        words += gold.len();
-        hits += gold.iter().zip(*found).filter(|(gold, found)| gold == found).count();
-    }
-    let is_bio = gold
-        .iter()
-        .flat_map(|tags| tags.iter())
-        .all(|tag| tag == OUTSIDE || tag.starts_with("B-") || tag.starts_with("I-"));
-    TaskMetrics {
-        accuracy,
-        tag_accuracy: Some(hits as f64 / words.max(1) as f64),
-        span_f1: is_bio.then(|| metrics::span_f1(&gold, &found)),
-    }
-}
-
-impl TaskMetrics {
-    /// The metrics under the names that `--json` gives them.
-    pub fn to_json(&self, task: TaskKind) -> Map<String, Value> {
-        let mut map = Map::new();
-        if let Some(accuracy) = self.accuracy {
-            let name = if task == TaskKind::Joint { "intent_accuracy" } else { "accuracy" };
-            map.insert(name.into(), json!(accuracy));
-        }
-        if let Some(accuracy) = self.tag_accuracy {
-            let name = if task == TaskKind::Tag { "accuracy" } else { "slot_accuracy" };
-            map.insert(name.into(), json!(accuracy));
-        }
-        if let Some(f1) = self.span_f1 {
-            let name = if task == TaskKind::Joint { "slot_f1" } else { "f1" };
-            map.insert(name.into(), json!(f1));
-        }
-        map
-    }
-
-    /// The metrics in percent for a person.
-    pub fn describe(&self, task: TaskKind) -> String {
-        let parts = self.to_json(task);
-        let part = |(name, value): (&String, &Value)| {
-            format!("{} {:.2} %", name.replace('_', " "), value.as_f64().unwrap_or(0.0) * 100.0)
-        };
-        parts.iter().map(part).collect::<Vec<_>>().join(", ")
-    }
-}

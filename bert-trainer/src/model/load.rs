@@ -13,40 +13,102 @@ use crate::data::tasks::{Labels, TaskKind, TaskLabels};
 pub fn architecture(head: Head) -> &'static str {
     match head {
         Head::Pretraining => "BertForPreTraining",
-        Head::Classify { .. } => "BertForSequenceClassification",
+        Head::Classify { .. } | Head::MultiLabel { .. } | Head::Regress { .. } => {
+            "BertForSequenceClassification"
+        }
         Head::Tag { .. } => "BertForTokenClassification",
         Head::Joint { .. } => "BertForJointIntentAndSlots",
+        Head::Span => "BertForQuestionAnswering",
     }
 }
 
-/// What a checkpoint predicts, by its configuration; `None` if it is a task's.
-pub fn head_of_config(config: &Config, path: &Path) -> anyhow::Result<(Head, Option<TaskKind>)> {
-    let labels = config.labels.as_ref().map_or(0, Vec::len);
-    let intents = config.intent_labels.as_ref().map_or(0, Vec::len);
-    let class = config.architectures.iter().flatten().next().map_or("", String::as_str);
-    let found = match class {
-        "BertForPreTraining" | "BertForMaskedLM" | "BertModel" | "" => (Head::Pretraining, None),
-        "BertForSequenceClassification" => (Head::Classify { labels }, Some(TaskKind::Classify)),
-        "BertForTokenClassification" => (Head::Tag { labels }, Some(TaskKind::Tag)),
-        "BertForJointIntentAndSlots" => {
-            (Head::Joint { intents, slots: labels }, Some(TaskKind::Joint))
-        }
-        other => bail!("{}: architecture {other} is not supported", path.display()),
+/// The key of `config.json` that names a task where the class does not tell, as `transformers` once
+/// called it.
+const TASK_KEY: &str = "finetuning_task";
+
+/// Says in `config` what a model predicts, under the names that `transformers` knows.
+pub fn name_task(config: &mut Config, kind: TaskKind, labels: &TaskLabels) {
+    let names = |labels: &Labels| labels.names().to_vec();
+    let (classes, tags) = (labels.classes.as_ref().map(names), labels.tags.as_ref().map(names));
+    (config.labels, config.intent_labels) = match kind {
+        TaskKind::Joint => (tags, classes),
+        TaskKind::Regress => (Some(vec!["value".into()]), None),
+        _ => (tags.or(classes), None),
     };
-    if found.1.is_some() {
-        ensure!(labels > 0, "{}: config.json has no id2label", path.display());
-    }
-    Ok(found)
+    config.problem_type = match kind {
+        TaskKind::Classify | TaskKind::Pair => Some("single_label_classification".into()),
+        TaskKind::MultiLabel => Some("multi_label_classification".into()),
+        TaskKind::Regress => Some("regression".into()),
+        _ => None,
+    };
+    config.architectures = Some(vec![architecture(head_of(kind, labels)).to_string()]);
+    config.extra.insert(TASK_KEY.into(), kind.name().into());
 }
 
-/// The label sets of a task's checkpoint.
-pub fn labels_of_config(config: &Config, task: TaskKind) -> TaskLabels {
-    let labels = || config.labels.clone().map(Labels::in_order);
-    let intents = || config.intent_labels.clone().map(Labels::in_order);
-    match task {
-        TaskKind::Classify => TaskLabels { classes: labels(), tags: None },
-        TaskKind::Tag => TaskLabels { classes: None, tags: labels() },
-        TaskKind::Joint => TaskLabels { classes: intents(), tags: labels() },
+/// The head that learns a task with these labels.
+pub fn head_of(kind: TaskKind, labels: &TaskLabels) -> Head {
+    let count = |labels: &Option<Labels>| labels.as_ref().map_or(0, Labels::len);
+    let (classes, tags) = (count(&labels.classes), count(&labels.tags));
+    match kind {
+        TaskKind::Classify | TaskKind::Pair => Head::Classify { labels: classes },
+        TaskKind::MultiLabel => Head::MultiLabel { labels: classes },
+        TaskKind::Regress => Head::Regress { outputs: 1 },
+        TaskKind::Tag => Head::Tag { labels: tags },
+        TaskKind::Joint => Head::Joint { intents: classes, slots: tags },
+        TaskKind::Span => Head::Span,
+    }
+}
+
+/// The task of a configuration with its labels; `None` for a pre-trained model.
+pub fn task_of_config(
+    config: &Config,
+    path: &Path,
+) -> anyhow::Result<Option<(TaskKind, TaskLabels)>> {
+    let class = config.architectures.iter().flatten().next().map_or("", String::as_str);
+    let named = config.extra.get(TASK_KEY).and_then(|name| TaskKind::from_name(name.as_str()?));
+    // Two labels are so usual that `transformers` does not write them down.
+    let labels = || {
+        let unnamed = || vec!["LABEL_0".to_string(), "LABEL_1".to_string()];
+        Labels::in_order(config.labels.clone().unwrap_or_else(unnamed))
+    };
+    let classes = |kind| Ok(Some((kind, TaskLabels { classes: Some(labels()), tags: None })));
+    match class {
+        "BertForPreTraining"
+        | "BertForMaskedLM"
+        | "BertForNextSentencePrediction"
+        | "BertModel"
+        | "" => Ok(None),
+        "BertForSequenceClassification" => match config.problem_type.as_deref() {
+            Some("multi_label_classification") => classes(TaskKind::MultiLabel),
+            Some("single_label_classification") if named == Some(TaskKind::Pair) => {
+                classes(TaskKind::Pair)
+            }
+            Some("single_label_classification") => classes(TaskKind::Classify),
+            // One output without a word on it is a number, as `transformers` takes it.
+            Some("regression") | None if labels().len() == 1 => {
+                Ok(Some((TaskKind::Regress, TaskLabels::default())))
+            }
+            Some("regression") => bail!(
+                "{}: regression of {} numbers is not supported, expected one",
+                path.display(),
+                labels().len()
+            ),
+            None => classes(TaskKind::Classify),
+            Some(other) => bail!("{}: problem_type {other} is not supported", path.display()),
+        },
+        "BertForTokenClassification" => {
+            Ok(Some((TaskKind::Tag, TaskLabels { classes: None, tags: Some(labels()) })))
+        }
+        "BertForJointIntentAndSlots" => match (&config.intent_labels, &config.labels) {
+            (Some(intents), Some(slots)) => {
+                let ordered = |names: &Vec<String>| Some(Labels::in_order(names.clone()));
+                let labels = TaskLabels { classes: ordered(intents), tags: ordered(slots) };
+                Ok(Some((TaskKind::Joint, labels)))
+            }
+            _ => bail!("{}: config.json lacks id2label or intent_id2label", path.display()),
+        },
+        "BertForQuestionAnswering" => Ok(Some((TaskKind::Span, TaskLabels::default()))),
+        other => bail!("{}: architecture {other} is not supported", path.display()),
     }
 }
 
@@ -82,9 +144,9 @@ impl LoadedCheckpoint {
     /// What is missing, damaged or unsupported, naming the file.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let config = checkpoint_config(dir)?;
-        let (head, task) = head_of_config(&config, dir)?;
-        let optional = |name: &str| task.is_none() && is_head(name);
-        let task = task.map(|task| (task, labels_of_config(&config, task)));
+        let task = task_of_config(&config, dir)?;
+        let head = task.as_ref().map_or(Head::Pretraining, |(kind, labels)| head_of(*kind, labels));
+        let optional = |name: &str| head == Head::Pretraining && is_head(name);
         Self::read(dir, config, head, task, optional, 0)
     }
 
@@ -122,6 +184,18 @@ impl LoadedCheckpoint {
             }
         }
         Ok(Self { config, head, task, missing: found.missing, table, values })
+    }
+
+    /// Takes a model of labels for one text as one for two, or the other way round: the network is the
+    /// same, and a checkpoint of `transformers` does not say. Other tasks stay what they are.
+    pub fn read_as(&mut self, kind: TaskKind) {
+        if let (
+            Some((found @ (TaskKind::Classify | TaskKind::Pair), _)),
+            TaskKind::Classify | TaskKind::Pair,
+        ) = (&mut self.task, kind)
+        {
+            *found = kind;
+        }
     }
 
     /// The values with the layout of [`ParameterTable::new`].

@@ -20,9 +20,11 @@ use bert_kernels::{Buffer, Context, KernelError, ops};
 pub use batch::DeviceBatch;
 pub use dropout::DropoutPlan;
 pub use flat::Precision;
-pub use heads::{Head, Tally, Term};
+pub use heads::{Head, Shaping, Tally, Term};
 pub use init::{fill as fill_initial, initial_values};
-pub use load::{LoadedCheckpoint, architecture, checkpoint_config, write_checkpoint};
+pub use load::{
+    LoadedCheckpoint, architecture, checkpoint_config, head_of, name_task, write_checkpoint,
+};
 pub use parameters::{PROJECTIONS, Parameter, ParameterTable};
 
 use crate::config::{Config, HiddenAct};
@@ -32,7 +34,9 @@ use encoder::{Encoder, EncoderActivations};
 use flat::FlatBuffers;
 use heads::masked_lm::{Masked, MaskedActivations, MaskedLm};
 use heads::sequence::{Classified, Classifier, Pooled, Pooler};
+use heads::span::{SpanHead, Spanned};
 use heads::token::{TokenClassifier, Words};
+use heads::{Goal, Loss};
 
 /// A model on a device with its gradients.
 pub struct Model {
@@ -46,6 +50,7 @@ pub struct Model {
     masked_lm: Option<MaskedLm>,
     sequence: Option<Classifier>,
     token: Option<TokenClassifier>,
+    span: Option<SpanHead>,
 }
 
 /// What the model should predict for a batch. Only what the head has is used.
@@ -53,10 +58,15 @@ pub struct Model {
 pub struct Targets {
     /// Masked positions (packed token index) and what stood there, `[M]` each.
     pub masked: Option<(Buffer, Buffer)>,
-    /// Label of each sequence, `[B]`.
+    /// Label of each sequence, `[B]` u32; of a multi-label head 0 or 1 for each label, of a
+    /// regression its numbers, `[B, C]` f32.
     pub sequence: Option<Buffer>,
     /// First pieces of words (packed token index) and their labels, `[W]` each.
     pub words: Option<(Buffer, Buffer)>,
+    /// First and last token of each sequence's answer, relative to its start, `[B, 2]` u32.
+    pub spans: Option<Buffer>,
+    /// How the loss of `sequence` is shaped.
+    pub shaping: Shaping,
 }
 
 impl Targets {
@@ -68,16 +78,26 @@ impl Targets {
                 ctx.upload_u32(&batch.masked_target),
             )),
             sequence: Some(ctx.upload_u32(&batch.nsp_label)),
-            words: None,
+            ..Self::default()
         }
     }
 
-    /// The targets of a task's batch.
-    pub fn task(ctx: &Context, batch: &TaskBatch) -> Self {
-        Self {
-            masked: None,
-            sequence: Some(ctx.upload_u32(&batch.labels)),
-            words: Some((ctx.upload_u32(&batch.tag_index), ctx.upload_u32(&batch.tag_target))),
+    /// The targets of a task's batch, for the head that learns it.
+    pub fn task(ctx: &Context, head: Head, batch: &TaskBatch) -> Self {
+        let words = || (ctx.upload_u32(&batch.tag_index), ctx.upload_u32(&batch.tag_target));
+        let none = Self::default();
+        match head {
+            Head::Pretraining => none,
+            Head::Classify { .. } => Self { sequence: Some(ctx.upload_u32(&batch.labels)), ..none },
+            Head::MultiLabel { .. } => {
+                Self { sequence: Some(ctx.upload_f32(&batch.label_sets)), ..none }
+            }
+            Head::Regress { .. } => Self { sequence: Some(ctx.upload_f32(&batch.values)), ..none },
+            Head::Tag { .. } => Self { words: Some(words()), ..none },
+            Head::Joint { .. } => {
+                Self { sequence: Some(ctx.upload_u32(&batch.labels)), words: Some(words()), ..none }
+            }
+            Head::Span => Self { spans: Some(ctx.upload_u32(&batch.spans)), ..none },
         }
     }
 }
@@ -91,15 +111,19 @@ pub struct Losses {
     pub sequence: Option<Term>,
     /// Words, `[W]`.
     pub words: Option<Term>,
+    /// Answers, `[B]`.
+    pub spans: Option<Term>,
 }
 
 /// Logits of a pass, `[R, classes]` each, in the model's precision.
 #[derive(Debug, Clone, Default)]
 pub struct Logits {
-    /// Sequence label or next sentence, `[B, labels]`.
+    /// Sequence label, numbers or next sentence, `[B, labels]`.
     pub sequence: Option<Buffer>,
     /// Words, `[W, labels]`.
     pub words: Option<Buffer>,
+    /// Start and end of an answer at each token, `[T, 2]`.
+    pub spans: Option<Buffer>,
     /// Hidden states after the embeddings and each layer, `[T, H]` each.
     pub hidden: Vec<Buffer>,
     /// The pooler's output, `[B, H]`.
@@ -113,6 +137,7 @@ struct Pass {
     masked: Option<MaskedActivations>,
     sequence: Option<Classified>,
     words: Option<Classified>,
+    spans: Option<Spanned>,
 }
 
 impl Pass {
@@ -122,6 +147,7 @@ impl Pass {
             masked: self.masked.as_ref().map(|kept| kept.term.clone()),
             sequence: self.sequence.as_ref().map(term),
             words: self.words.as_ref().map(term),
+            spans: self.spans.as_ref().map(|kept| kept.term.clone()),
         }
     }
 }
@@ -151,7 +177,10 @@ impl Model {
         let words = |name, labels| TokenClassifier::new(&flat, name, labels, hidden);
         let (sequence, token) = match head {
             Head::Pretraining => (Some(classifier("cls.seq_relationship", 2)), None),
-            Head::Classify { labels } => (Some(classifier("classifier", labels)), None),
+            Head::Classify { labels: outputs }
+            | Head::MultiLabel { labels: outputs }
+            | Head::Regress { outputs } => (Some(classifier("classifier", outputs)), None),
+            Head::Span => (None, None),
             Head::Tag { labels } => (None, Some(words("classifier", labels))),
             Head::Joint { intents, slots } => (
                 Some(classifier("intent_classifier", intents)),
@@ -168,6 +197,7 @@ impl Model {
             masked_lm: (head == Head::Pretraining).then(|| MaskedLm::new(&flat, config)),
             sequence,
             token,
+            span: (head == Head::Span).then(|| SpanHead::new(&flat, hidden)),
             flat,
         })
     }
@@ -253,6 +283,7 @@ impl Model {
         let logits = Logits {
             sequence: pass.sequence.as_ref().map(|kept| kept.scored.logits.clone()),
             words: pass.words.as_ref().map(|kept| kept.scored.logits.clone()),
+            spans: pass.spans.as_ref().map(|kept| kept.logits.clone()),
             hidden: pass.encoder.all_hidden(),
             pooled: pass.pooled.as_ref().map(|kept| kept.out.clone()),
         };
@@ -293,11 +324,12 @@ impl Model {
             _ => None,
         };
         let (mut pooled, mut sequence) = (None, None);
-        if let (Some(pooler), Some(head), Some(labels)) =
-            (&self.pooler, &self.sequence, &targets.sequence)
+        if let (Some(pooler), Some(head), Some(goal)) =
+            (&self.pooler, &self.sequence, self.goal(targets))
         {
             let kept = pooler.forward(ctx, batch, hidden)?;
-            sequence = Some(head.forward(ctx, &kept.out, labels, self.head_dropout(dropout))?);
+            let place = self.head_dropout(dropout);
+            sequence = Some(head.forward(ctx, &kept.out, batch.sequences, &goal, place)?);
             pooled = Some(kept);
         }
         let words = match (&self.token, words_of(targets)) {
@@ -307,7 +339,11 @@ impl Model {
             }
             _ => None,
         };
-        Ok(Pass { encoder, pooled, masked, sequence, words })
+        let spans = match (&self.span, &targets.spans) {
+            (Some(head), Some(spans)) => Some(head.forward(ctx, batch, hidden, spans)?),
+            _ => None,
+        };
+        Ok(Pass { encoder, pooled, masked, sequence, words, spans })
     }
 
     fn backward(
@@ -330,17 +366,32 @@ impl Model {
             let tied = self.encoder.word_embeddings();
             head.backward(ctx, kept, tied, &masked, scale, &d_hidden)?;
         }
-        if let (Some(pooler), Some(head), Some(pooled), Some(kept), Some(labels)) =
-            (&self.pooler, &self.sequence, &pass.pooled, &pass.sequence, &targets.sequence)
+        if let (Some(pooler), Some(head), Some(pooled), Some(kept), Some(goal)) =
+            (&self.pooler, &self.sequence, &pass.pooled, &pass.sequence, self.goal(targets))
         {
-            let d_pooled = head.backward(ctx, kept, labels, scale / labels.len() as f32)?;
+            let d_pooled = head.backward(ctx, kept, &goal, scale)?;
             pooler.backward(ctx, batch, pooled, &d_pooled, &d_hidden)?;
         }
         if let (Some(head), Some(kept), Some(words)) = (&self.token, &pass.words, words_of(targets))
         {
-            head.backward(ctx, kept, &words, scale / words.index.len() as f32, &d_hidden)?;
+            head.backward(ctx, kept, &words, scale, &d_hidden)?;
+        }
+        if let (Some(head), Some(kept), Some(spans)) = (&self.span, &pass.spans, &targets.spans) {
+            let d_rows = head.backward(ctx, batch, kept, hidden, spans, scale)?;
+            ops::add_assign(ctx, &d_hidden, &d_rows)?;
         }
         self.encoder.backward(ctx, batch, &pass.encoder, d_hidden, dropout)
+    }
+
+    /// What the pooler's classifier should give.
+    fn goal<'a>(&self, targets: &'a Targets) -> Option<Goal<'a>> {
+        let loss = match self.head {
+            Head::MultiLabel { .. } => Loss::BinaryCrossEntropy,
+            Head::Regress { .. } => Loss::SquaredError,
+            _ => Loss::CrossEntropy,
+        };
+        let targets_of = |sequence| Goal { loss, targets: sequence, shaping: &targets.shaping };
+        targets.sequence.as_ref().map(targets_of)
     }
 
     /// Next sentence prediction reads the pooler's output as it is; a task's classifier drops first.

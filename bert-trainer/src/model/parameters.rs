@@ -85,13 +85,15 @@ impl ParameterTable {
                 table.add("cls.predictions.bias".into(), &[config.vocab_size], false);
                 table.linear("cls.seq_relationship", 2, hidden);
             }
-            Head::Classify { labels } | Head::Tag { labels } => {
-                table.linear("classifier", labels, hidden);
-            }
+            Head::Classify { labels: outputs }
+            | Head::MultiLabel { labels: outputs }
+            | Head::Regress { outputs }
+            | Head::Tag { labels: outputs } => table.linear("classifier", outputs, hidden),
             Head::Joint { intents, slots } => {
                 table.linear("intent_classifier", intents, hidden);
                 table.linear("slot_classifier", slots, hidden);
             }
+            Head::Span => table.linear("qa_outputs", 2, hidden),
         }
         table.len = table.len.next_multiple_of(ops::BLOCK);
         table
@@ -182,7 +184,10 @@ mod tests {
             Head::Pretraining,
             Head::Classify { labels: 3 },
             Head::Tag { labels: 5 },
+            Head::MultiLabel { labels: 2 },
+            Head::Regress { outputs: 1 },
             Head::Joint { intents: 2, slots: 7 },
+            Head::Span,
         ] {
             let table = ParameterTable::new(&Config::named("bert-tiny").unwrap(), &head);
             let mut end = 0;

@@ -6,7 +6,7 @@ mod prefetch;
 mod pretrain;
 mod schedule;
 
-pub use finetune::{FinetunePlan, FinetuneSummary, finetune};
+pub use finetune::{ClassWeights, FinetunePlan, FinetuneSummary, Keep, finetune};
 pub use optimizer::{Optimizer, OptimizerOptions};
 pub use prefetch::Prefetch;
 pub use pretrain::{PretrainPaths, PretrainPlan, PretrainSummary, pretrain};

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{RawExample, count};
+use super::{Gold, RawExample, count};
 use crate::data::DataError;
 use crate::data::corpus::Lines;
 
@@ -25,14 +25,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<RawExample>, DataError> {
         if text.is_empty() {
             return Err(lines.error("a text after the tab", "an empty one"));
         }
-        let (label, text) = (Some(label.to_owned()), text.to_owned());
-        examples.push(RawExample {
-            text,
-            words: Vec::new(),
-            label,
-            tags: Vec::new(),
-            line: lines.line(),
-        });
+        let gold = Gold::Label(label.to_owned());
+        examples.push(RawExample { gold, ..RawExample::new(text, lines.line()) });
     }
     Ok(examples)
 }
@@ -47,8 +41,8 @@ mod tests {
     fn labels_and_texts() {
         let examples = with_file(b"a\tone two\r\n\nb x\t three\n", read).unwrap();
         assert_eq!(examples.len(), 2);
-        assert_eq!(examples[0].label.as_deref(), Some("a"));
-        assert_eq!(examples[1].label.as_deref(), Some("b x"));
+        assert_eq!(examples[0].label(), Some("a"));
+        assert_eq!(examples[1].label(), Some("b x"));
         assert_eq!((examples[1].text.as_str(), examples[1].line), ("three", 3));
     }
 

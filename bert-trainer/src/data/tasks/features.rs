@@ -1,87 +1,165 @@
 use std::path::Path;
 
-use super::{RawExample, TaskLabels};
-use bert_kernels::ops::IGNORE;
-
+use super::encode::encode_text;
+use super::windows::encode_windows;
+use super::{RawExample, TaskKind, TaskLabels};
 use crate::data::rng::{Stream, permutation};
 use crate::data::{DataError, PackedBatch, TaskBatch, TextTokenizer};
+use bert_kernels::ops::IGNORE;
 
-/// An example as a model reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A sequence as a model reads it: an example, or a window of one.
+#[derive(Debug, Clone, PartialEq)]
 pub struct TaskExample {
-    /// `[CLS]`, the pieces, `[SEP]`; at most the maximal length.
+    /// `[CLS] text [SEP]` or `[CLS] a [SEP] b [SEP]`; at most the maximal length.
     pub ids: Vec<u32>,
-    /// Segment of each piece; all 0 for a single text.
+    /// Segment of each piece: 0 for the first text, 1 for the second.
     pub segments: Vec<u32>,
     /// Index in `ids` of the first piece of each word, ascending; words that were cut off at the
     /// maximal length are absent, so this may be shorter than `tags`.
     pub word_starts: Vec<u32>,
     /// Which word of the raw example each of `word_starts` begins; words without a piece are skipped.
     pub word_index: Vec<u32>,
-    /// Class of the text, if the task has classes.
-    pub label: Option<u32>,
     /// Tag of each word, the cut-off ones included.
     pub tags: Vec<u32>,
+    /// What the sequence as a whole should give.
+    pub target: Target,
+    /// Which raw example this is of.
+    pub source: u32,
+    /// For spans, the tokens of the context.
+    pub context: Option<ContextTokens>,
+}
+
+/// What a sequence as a whole should give.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Target {
+    /// Nothing, or it is not known.
+    #[default]
+    None,
+    /// A label.
+    Label(u32),
+    /// Any number of labels.
+    Labels(Vec<u32>),
+    /// A number.
+    Value(f32),
+    /// First and last token of the answer, as indices in `ids`; both 0, where `[CLS]` stands, if the
+    /// sequence does not hold it.
+    Span {
+        /// First token.
+        start: u32,
+        /// Last token.
+        end: u32,
+    },
+}
+
+/// Where the tokens of the context stand in a sequence and in the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextTokens {
+    /// Index in `ids` of the first of them.
+    pub first: u32,
+    /// First byte of each in the context.
+    pub starts: Vec<u32>,
+    /// Byte after each.
+    pub ends: Vec<u32>,
+}
+
+/// The limits of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// Tokens of a sequence at most, `[CLS]` and `[SEP]` included.
+    pub max_length: usize,
+    /// For spans: tokens that a window of the context has in common with the one before.
+    pub stride: usize,
+}
+
+impl EncodeOptions {
+    /// Sequences of at most `max_length` tokens and BERT's stride of 128.
+    pub fn new(max_length: usize) -> Self {
+        Self { max_length, stride: bert_core::AnswerOptions::default().stride }
+    }
 }
 
 /// The examples of one task file with their ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskData {
-    /// The examples in the order of the file.
+    /// The sequences in the order of the file: one an example, or, for spans, one a window.
     pub examples: Vec<TaskExample>,
     /// How many examples were longer than the maximal length and lost their end.
     pub truncated: usize,
     /// How many words have no piece (control characters, lone accents, U+FFFD) and were left out.
     pub invisible_words: usize,
+    /// C, the number of labels a text may have; 0 where texts have none.
+    classes: usize,
 }
 
 impl TaskData {
     /// Turns raw examples into ids; `path` is named in errors.
     ///
     /// Only the first sub-token of a word carries its tag, as in the paper (Devlin et al. 2019,
-    /// section 5.3).
+    /// section 5.3). Two texts are cut longest first; the context of a question is read in windows.
     ///
     /// # Errors
     /// [`DataError::UnknownLabel`] for a label or tag that `labels` lacks,
-    /// [`DataError::Option`] if `max_length` leaves no room for a piece.
+    /// [`DataError::Option`] if `max_length` leaves no room for a piece (of a context, beside its
+    /// question).
     pub fn encode(
         path: &Path,
         raw: &[RawExample],
+        kind: TaskKind,
         labels: &TaskLabels,
         tokenizer: &TextTokenizer,
-        max_length: usize,
+        options: EncodeOptions,
     ) -> Result<Self, DataError> {
-        if max_length < 3 {
-            return Err(DataError::option("max-length", "3 or more tokens", max_length));
+        let least = if raw.iter().any(|example| example.second.is_some()) { 5 } else { 3 };
+        if options.max_length < least {
+            let expected = format!("{least} or more tokens");
+            return Err(DataError::option("max-length", expected, options.max_length));
         }
-        let mut data =
-            TaskData { examples: Vec::with_capacity(raw.len()), truncated: 0, invisible_words: 0 };
-        for example in raw {
-            let example = encode_one(path, example, labels, tokenizer, max_length, &mut data)?;
-            data.examples.push(example);
+        labels.check(path, raw)?;
+        let classes = labels.classes.as_ref().map_or(0, |classes| classes.len());
+        let examples = Vec::with_capacity(raw.len());
+        let mut data = TaskData { examples, classes, ..TaskData::default() };
+        for (source, example) in raw.iter().enumerate() {
+            let source = source as u32;
+            if kind == TaskKind::Span {
+                let windows = encode_windows(example, tokenizer, options).map_err(|expected| {
+                    let found = format!("{} tokens", options.max_length);
+                    DataError::line(path, example.line, expected, found)
+                })?;
+                let of_source = |window| TaskExample { source, ..window };
+                data.examples.extend(windows.into_iter().map(of_source));
+                continue;
+            }
+            let (encoded, lost) = encode_text(example, labels, tokenizer, options.max_length);
+            data.truncated += usize::from(lost.truncated);
+            data.invisible_words += lost.invisible_words;
+            data.examples.push(TaskExample { source, ..encoded });
         }
         Ok(data)
     }
 
-    /// Turns raw examples into ids for prediction, whatever labels they may have.
-    ///
-    /// # Errors
-    /// [`DataError::Option`] if `max_length` leaves no room for a piece.
-    pub fn unlabelled(
-        raw: &[RawExample],
-        tokenizer: &TextTokenizer,
-        max_length: usize,
-    ) -> Result<Self, DataError> {
-        let none = TaskLabels { classes: None, tags: None };
-        Self::encode(Path::new(""), raw, &none, tokenizer, max_length)
+    /// The same sequences for a head with these labels, none of which is said to be right.
+    #[must_use]
+    pub fn with_classes(self, labels: &TaskLabels) -> Self {
+        let classes = labels.classes.as_ref().map_or(0, |classes| classes.len());
+        Self { classes, ..self }
     }
 
-    /// Number of examples.
+    /// C, the number of labels a text may have; 0 where texts have none.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_examples(examples: Vec<TaskExample>, classes: usize) -> Self {
+        Self { examples, classes, ..Self::default() }
+    }
+
+    /// Number of sequences.
     pub fn len(&self) -> usize {
         self.examples.len()
     }
 
-    /// Whether there is no example.
+    /// Whether there is no sequence.
     pub fn is_empty(&self) -> bool {
         self.examples.is_empty()
     }
@@ -91,26 +169,26 @@ impl TaskData {
         self.examples.len().div_ceil(batch_size) as u64
     }
 
-    /// The examples of each step of a training epoch, in a random order that depends on (seed,
+    /// The sequences of each step of a training epoch, in a random order that depends on (seed,
     /// epoch) alone.
     pub fn epoch(&self, seed: u64, epoch: u64, batch_size: usize) -> Vec<Vec<u32>> {
         let order = permutation(seed, Stream::ExampleOrder, epoch, self.examples.len() as u32);
         order.chunks(batch_size.max(1)).map(<[u32]>::to_vec).collect()
     }
 
-    /// The examples of each batch of an evaluation, in the order of the file.
+    /// The sequences of each batch of an evaluation, in the order of the file.
     pub fn in_order(&self, batch_size: usize) -> Vec<Vec<u32>> {
         let order: Vec<u32> = (0..self.examples.len() as u32).collect();
         order.chunks(batch_size.max(1)).map(<[u32]>::to_vec).collect()
     }
 
-    /// Packs the named examples, each index below [`TaskData::len`].
+    /// Packs the named sequences, each index below [`TaskData::len`].
     pub fn batch(&self, examples: &[u32]) -> TaskBatch {
         let mut batch = TaskBatch { tokens: PackedBatch::new(), ..Default::default() };
         for &index in examples {
             let example = &self.examples[index as usize];
             let start = batch.tokens.push(&example.ids, &example.segments);
-            batch.labels.push(example.label.unwrap_or(IGNORE));
+            self.push_target(&mut batch, &example.target);
             batch.tag_index.extend(example.word_starts.iter().map(|first| start + first));
             let seen = example.word_starts.len();
             match example.tags.get(..seen) {
@@ -120,77 +198,44 @@ impl TaskData {
         }
         batch
     }
-}
 
-fn encode_one(
-    path: &Path,
-    raw: &RawExample,
-    labels: &TaskLabels,
-    tokenizer: &TextTokenizer,
-    max_length: usize,
-    data: &mut TaskData,
-) -> Result<TaskExample, DataError> {
-    let special = tokenizer.special();
-    let label = match (&labels.classes, &raw.label) {
-        (Some(classes), Some(name)) => Some(classes.id_or_error("label", name, path, raw.line)?),
-        _ => None,
-    };
-    // The text is encoded whole, exactly as a device gets it; a word is found again by the offset
-    // of its first piece.
-    let mut ids = vec![special.cls];
-    let mut first_piece = vec![None; raw.words.len()];
-    let mut word = 0;
-    tokenizer.for_each_piece(&raw.text, |id, start| {
-        while word < raw.words.len() && raw.words[word].1 as usize <= start {
-            word += 1;
+    /// Every kind of target gets its row: a head reads the kind that it learns.
+    fn push_target(&self, batch: &mut TaskBatch, target: &Target) {
+        let (mut label, mut value, mut span) = (IGNORE, 0.0, [IGNORE; 2]);
+        let first = batch.label_sets.len();
+        batch.label_sets.resize(first + self.classes, 0.0);
+        match target {
+            Target::None => {}
+            Target::Label(id) => label = *id,
+            Target::Labels(ids) => {
+                for &id in ids {
+                    batch.label_sets[first + id as usize] = 1.0;
+                }
+            }
+            Target::Value(number) => value = *number,
+            Target::Span { start, end } => span = [*start, *end],
         }
-        if let Some(first @ None) = first_piece.get_mut(word) {
-            *first = Some(ids.len() as u32);
-        }
-        ids.push(id);
-    });
-    if ids.len() > max_length - 1 {
-        ids.truncate(max_length - 1);
-        data.truncated += 1;
+        batch.labels.push(label);
+        batch.values.push(value);
+        batch.spans.extend(span);
     }
-    let mut tags = Vec::with_capacity(raw.words.len());
-    let mut word_starts = Vec::with_capacity(raw.words.len());
-    let mut word_index = Vec::with_capacity(raw.words.len());
-    for (index, first) in first_piece.into_iter().enumerate() {
-        let mut tag = None;
-        if let (Some(known), Some(name)) = (&labels.tags, raw.tags.get(index)) {
-            // The words of a CoNLL sentence stand on lines of their own.
-            let line = raw.line + if raw.label.is_none() { index as u64 } else { 0 };
-            tag = Some(known.id_or_error("tag", name, path, line)?);
-        }
-        let Some(first) = first else {
-            data.invisible_words += 1;
-            continue;
-        };
-        tags.extend(tag);
-        if (first as usize) < ids.len() {
-            word_starts.push(first);
-            word_index.push(index as u32);
-        }
-    }
-    ids.push(special.sep);
-    Ok(TaskExample { segments: vec![0; ids.len()], ids, word_starts, word_index, label, tags })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::TaskKind;
     use super::super::tests::{tokenizer, with_file};
+    use super::super::{Labels, ReadOptions, read};
     use super::*;
 
     const JOINT: &[u8] = b"Play\tplay unplayed jazz\tO O B-genre\nStop\tstop\tO\n";
 
     fn encode(max_length: usize) -> TaskData {
         with_file(JOINT, |path| {
-            let raw = super::super::read(path, TaskKind::Joint, 2)?;
+            let raw = read(path, TaskKind::Joint, &ReadOptions::default())?;
             let labels = TaskLabels::collect(TaskKind::Joint, &raw);
-            TaskData::encode(path, &raw, &labels, &tokenizer(), max_length)
+            let options = EncodeOptions::new(max_length);
+            TaskData::encode(path, &raw, TaskKind::Joint, &labels, &tokenizer(), options)
         })
         .unwrap()
     }
@@ -202,7 +247,7 @@ mod tests {
         assert_eq!(data.examples[0].ids, [2, 5, 6, 7, 8, 9, 3]);
         assert_eq!(data.examples[0].word_starts, [1, 2, 5]);
         assert_eq!(data.examples[0].tags, [1, 1, 0]);
-        assert_eq!(data.examples[0].label, Some(0));
+        assert_eq!(data.examples[0].target, Target::Label(0));
         assert_eq!(data.truncated, 0);
     }
 
@@ -223,11 +268,14 @@ mod tests {
     #[test]
     fn words_without_pieces_are_left_out() {
         let raw = with_file("a\u{200b}\tX\n\u{200b}\tY\njazz\tX\n".as_bytes(), |path| {
-            super::super::read(path, TaskKind::Tag, 2)
+            read(path, TaskKind::Tag, &ReadOptions::default())
         })
         .unwrap();
         let labels = TaskLabels::collect(TaskKind::Tag, &raw);
-        let data = TaskData::encode(Path::new("x"), &raw, &labels, &tokenizer(), 16).unwrap();
+        let options = EncodeOptions::new(16);
+        let data =
+            TaskData::encode(Path::new("x"), &raw, TaskKind::Tag, &labels, &tokenizer(), options);
+        let data = data.unwrap();
         assert_eq!(data.invisible_words, 1);
         assert_eq!(data.examples[0].ids, [2, 1, 9, 3]);
         assert_eq!(data.examples[0].word_starts, [1, 2]);
@@ -237,16 +285,16 @@ mod tests {
     #[test]
     fn an_unknown_tag_names_its_line() {
         let raw = with_file(b"# c\nplay\tX\njazz\tZ\n", |path| {
-            super::super::read(path, TaskKind::Tag, 2)
+            read(path, TaskKind::Tag, &ReadOptions::default())
         })
         .unwrap();
         let labels = TaskLabels { classes: None, tags: Some(Labels::new(["X", "Y"])) };
-        let error = TaskData::encode(Path::new("e.conll"), &raw, &labels, &tokenizer(), 16);
-        let error = error.unwrap_err().to_string();
+        let path = Path::new("e.conll");
+        let options = EncodeOptions::new(16);
+        let result = TaskData::encode(path, &raw, TaskKind::Tag, &labels, &tokenizer(), options);
+        let error = result.unwrap_err().to_string();
         assert_eq!(error, "e.conll:3: unknown tag \"Z\"; known are X, Y");
     }
-
-    use super::super::Labels;
 
     #[test]
     fn epochs_are_keyed_orders_of_all_examples() {

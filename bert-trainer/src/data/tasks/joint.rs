@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{RawExample, count};
+use super::{Gold, RawExample, count};
 use crate::data::DataError;
 use crate::data::corpus::Lines;
 
@@ -31,13 +31,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<RawExample>, DataError> {
             let found = count(tags.len(), "tag");
             return Err(lines.error(expected, found));
         }
-        let mut example = RawExample {
-            text: String::new(),
-            words: Vec::with_capacity(tokens.len()),
-            label: Some(intent.trim().to_owned()),
-            tags: Vec::with_capacity(tags.len()),
-            line: 0,
-        };
+        let mut example = RawExample::new("", 0);
+        example.gold = Gold::Label(intent.trim().to_owned());
         for (token, tag) in tokens.iter().zip(&tags) {
             example.push_word(token, tag);
         }
@@ -56,7 +51,7 @@ mod tests {
     #[test]
     fn intents_tokens_and_tags() {
         let examples = with_file(b"Play\tplay  jazz\tO B-genre\n", read).unwrap();
-        assert_eq!(examples[0].label.as_deref(), Some("Play"));
+        assert_eq!(examples[0].label(), Some("Play"));
         assert_eq!(examples[0].text, "play jazz");
         assert_eq!((examples[0].word(1), examples[0].tags[1].as_str()), ("jazz", "B-genre"));
     }

@@ -75,11 +75,11 @@ impl Labels {
 }
 
 /// The label sets of a task, from its training file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskLabels {
-    /// Labels of texts; `None` for [`TaskKind::Tag`].
+    /// Labels of texts and pairs; `None` for tasks without.
     pub classes: Option<Labels>,
-    /// Tags of words; `None` for [`TaskKind::Classify`].
+    /// Tags of words; `None` for tasks without.
     pub tags: Option<Labels>,
 }
 
@@ -87,12 +87,33 @@ impl TaskLabels {
     /// Collects the labels that occur in the training examples.
     pub fn collect(kind: TaskKind, examples: &[RawExample]) -> Self {
         let classes = kind
-            .has_label()
-            .then(|| Labels::new(examples.iter().filter_map(|example| example.label.as_deref())));
+            .has_classes()
+            .then(|| Labels::new(examples.iter().flat_map(RawExample::labels).map(String::as_str)));
         let tags = kind.has_tags().then(|| {
-            Labels::new(examples.iter().flat_map(|example| example.tags.iter().map(String::as_str)))
+            Labels::new(examples.iter().flat_map(|example| &example.tags).map(String::as_str))
         });
         TaskLabels { classes, tags }
+    }
+
+    /// Refuses examples with labels or tags that are not known; `path` is named in the error.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::UnknownLabel`] for the first such label.
+    pub fn check(&self, path: &Path, examples: &[RawExample]) -> Result<(), DataError> {
+        for example in examples {
+            if let Some(known) = &self.classes {
+                for label in example.labels() {
+                    known.id_or_error("label", label, path, example.line)?;
+                }
+            }
+            if let Some(known) = &self.tags {
+                for (index, tag) in example.tags.iter().enumerate() {
+                    known.id_or_error("tag", tag, path, example.line_of_word(index))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,122 +1,74 @@
 //! Files of fine-tuning tasks: reading, label sets, features, batches.
 //!
+//! ```text
+//! file ─► RawExample ─► TaskLabels ─► TaskData (ids, windows, targets) ─► TaskBatch
+//! ```
+//!
 //! | task | file | a line |
 //! |---|---|---|
-//! | classify | TSV | `label<TAB>text` |
+//! | classify | TSV, CSV, JSON lines | `label<TAB>text` |
+//! | multi-label | the same | `label|label<TAB>text` |
+//! | pair | the same | `label<TAB>a<TAB>b` |
+//! | regress | the same | `number<TAB>text` or `number<TAB>a<TAB>b` |
 //! | tag | CoNLL | `token<TAB>tag`, a blank line between sentences |
 //! | joint | TSV | `intent<TAB>tokens<TAB>BIO tags`, tokens and tags separated by spaces |
+//! | span | JSON of SQuAD v1.1 or v2.0 | |
 
 mod classify;
+mod encode;
+mod example;
 mod features;
 mod joint;
+mod kind;
 mod labels;
 mod tag;
+mod windows;
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::DataError;
-pub use features::{TaskData, TaskExample};
+pub use example::{Gold, GoldAnswer, RawExample};
+pub use features::{ContextTokens, EncodeOptions, Target, TaskData, TaskExample};
+pub use kind::TaskKind;
 pub use labels::{Labels, TaskLabels};
 
-/// What a head predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TaskKind {
-    /// One label for the text.
-    Classify,
-    /// One tag for each word.
-    Tag,
-    /// One label for the text (the intent) and one tag for each word (the slots).
-    Joint,
-}
-
-impl TaskKind {
-    /// The task as the command line names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Classify => "classify",
-            Self::Tag => "tag",
-            Self::Joint => "joint",
-        }
-    }
-
-    /// Whether the text has a label.
-    pub fn has_label(self) -> bool {
-        self != TaskKind::Tag
-    }
-
-    /// Whether the words have tags.
-    pub fn has_tags(self) -> bool {
-        self != TaskKind::Classify
-    }
-}
-
-/// An example as it stands in the file.
+/// How the files of a task are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawExample {
-    /// The text; for tasks with tags, the words joined by one space.
-    pub text: String,
-    /// Byte ranges of the words in `text`; empty for [`TaskKind::Classify`].
-    pub words: Vec<(u32, u32)>,
-    /// Label of the text, unless the task is [`TaskKind::Tag`].
-    pub label: Option<String>,
-    /// Tag of each word, as long as `words`.
-    pub tags: Vec<String>,
-    /// Number of the example's first line in the file, from 1.
-    pub line: u64,
+pub struct ReadOptions {
+    /// Column of CoNLL files that holds the tag, from 1; the token is in the first.
+    pub tag_column: usize,
 }
 
-impl RawExample {
-    /// A text without labels, as `predict` gets it; `has_words` if the task tags them. Words are what
-    /// white space separates.
-    pub fn unlabelled(text: &str, has_words: bool, line: u64) -> Self {
-        let start_of = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
-        let range = |word: &str| (start_of(word) as u32, (start_of(word) + word.len()) as u32);
-        let words =
-            if has_words { text.split_whitespace().map(range).collect() } else { Vec::new() };
-        Self { text: text.to_owned(), words, label: None, tags: Vec::new(), line }
-    }
-
-    /// The word at `index`, below `words.len()`.
-    pub fn word(&self, index: usize) -> &str {
-        let (start, end) = self.words[index];
-        &self.text[start as usize..end as usize]
-    }
-
-    fn push_word(&mut self, word: &str, tag: &str) {
-        if !self.text.is_empty() {
-            self.text.push(' ');
-        }
-        let start = self.text.len() as u32;
-        self.text.push_str(word);
-        self.words.push((start, self.text.len() as u32));
-        self.tags.push(tag.to_owned());
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { tag_column: 2 }
     }
 }
-
-/// The column of CoNLL files that holds the tag, from 1, unless told otherwise.
-pub const DEFAULT_TAG_COLUMN: usize = 2;
 
 /// Reads the examples of a task file, plain or compressed.
-///
-/// `tag_column` counts from 1 and matters for [`TaskKind::Tag`] only.
 ///
 /// # Errors
 /// [`DataError`] with file, line and expectation: wrong number of columns, an empty label or text,
 /// as many tags as tokens missed, invalid UTF-8, no example at all, an unreadable file.
-pub fn read(path: &Path, kind: TaskKind, tag_column: usize) -> Result<Vec<RawExample>, DataError> {
+pub fn read(
+    path: &Path,
+    kind: TaskKind,
+    options: &ReadOptions,
+) -> Result<Vec<RawExample>, DataError> {
     let examples = match kind {
-        TaskKind::Classify => classify::read(path)?,
-        TaskKind::Tag => tag::read(path, tag_column)?,
+        TaskKind::Tag => tag::read(path, options.tag_column)?,
         TaskKind::Joint => joint::read(path)?,
+        _ => classify::read(path)?,
     };
     if examples.is_empty() {
         let expected = match kind {
             TaskKind::Classify => "lines `label<TAB>text`",
+            TaskKind::MultiLabel => "lines `label|label<TAB>text`",
+            TaskKind::Pair => "lines `label<TAB>a<TAB>b`",
+            TaskKind::Regress => "lines `number<TAB>text`",
             TaskKind::Tag => "lines `token<TAB>tag`",
             TaskKind::Joint => "lines `intent<TAB>tokens<TAB>tags`",
+            TaskKind::Span => "questions",
         };
         return Err(DataError::file(path, expected, "no example"));
     }
@@ -180,10 +132,12 @@ mod tests {
             let mut labels = None;
             for (name, count) in counts {
                 let Some(path) = data_file(&format!("{folder}/{name}")) else { return };
-                let raw = read(&path, kind, DEFAULT_TAG_COLUMN).unwrap();
+                let raw = read(&path, kind, &ReadOptions::default()).unwrap();
                 assert_eq!(raw.len(), count, "{folder}/{name}");
                 let labels = labels.get_or_insert_with(|| TaskLabels::collect(kind, &raw));
-                let data = TaskData::encode(&path, &raw, labels, &tokenizer(), 64).unwrap();
+                let options = EncodeOptions::new(64);
+                let data = TaskData::encode(&path, &raw, kind, labels, &tokenizer(), options);
+                let data = data.unwrap();
                 // One word of SNIPS (line 8427) is a row of U+FFFD, which BERT drops.
                 let invisible = usize::from((folder, name) == ("snips", "train.tsv"));
                 assert_eq!(data.invisible_words, invisible);
@@ -203,9 +157,13 @@ mod tests {
     #[test]
     fn a_file_without_examples_is_an_error() {
         for kind in [TaskKind::Classify, TaskKind::Tag, TaskKind::Joint] {
-            let result = with_file(b"\n \n", |path| read(path, kind, DEFAULT_TAG_COLUMN));
+            let result = with_file(b"\n \n", |path| read(path, kind, &ReadOptions::default()));
             check_error(result, "expected lines `", "no example");
         }
-        check_error(read(Path::new("/none.tsv"), TaskKind::Tag, 2), "/none.tsv", "cannot read");
+        check_error(
+            read(Path::new("/none.tsv"), TaskKind::Tag, &ReadOptions::default()),
+            "/none.tsv",
+            "cannot read",
+        );
     }
 }

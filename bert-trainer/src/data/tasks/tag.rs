@@ -46,13 +46,8 @@ pub(super) fn read(path: &Path, tag_column: usize) -> Result<Vec<RawExample>, Da
             return Err(lines.error(format!("a tag in column {tag_column}"), "an empty one"));
         }
         let (token, tag) = (token.to_owned(), tag.to_owned());
-        let example = sentence.get_or_insert_with(|| RawExample {
-            text: String::new(),
-            words: Vec::new(),
-            label: None,
-            tags: Vec::new(),
-            line: lines.line(),
-        });
+        let line = lines.line();
+        let example = sentence.get_or_insert_with(|| RawExample::new("", line));
         example.push_word(&token, &tag);
         if example.text.len() > MAX_LINE_BYTES {
             let expected = format!("a sentence of at most {} MiB", MAX_LINE_BYTES >> 20);

@@ -66,7 +66,8 @@ impl MaskedLm {
         let (pre, activated) =
             self.transform.forward_activated(ctx, &gathered, rows, self.activation)?;
         let normed = self.norm.forward(ctx, &activated, None, None)?;
-        let term = Term::empty(ctx, rows);
+        let correct = ctx.empty(DType::U32, rows);
+        let loss = ctx.empty(DType::F32, rows);
         let lse = ctx.empty(DType::F32, rows);
         ops::linear_cross_entropy_forward(
             ctx,
@@ -75,8 +76,8 @@ impl MaskedLm {
                 weight: word,
                 bias: &self.bias,
                 targets: masked.target,
-                loss: &term.loss,
-                correct: &term.correct,
+                loss: &loss,
+                correct: &correct,
                 lse: &lse,
                 workspace: &self.workspace(ctx, rows),
                 rows,
@@ -84,6 +85,7 @@ impl MaskedLm {
                 hidden_width: self.hidden,
             },
         )?;
+        let term = Term { loss, correct: Some(correct) };
         Ok(MaskedActivations { gathered, pre, normed, lse, term })
     }
 

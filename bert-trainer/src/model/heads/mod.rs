@@ -1,10 +1,15 @@
 //! What stands on the encoder: the pre-training heads and one more layer for each task.
 
+mod loss;
 pub(super) mod masked_lm;
 pub(super) mod sequence;
+pub(super) mod span;
 pub(super) mod token;
 
 use bert_kernels::{Buffer, Context, DType, KernelError, ops};
+
+pub use loss::Shaping;
+pub(super) use loss::{Goal, Loss};
 
 /// Which head a model has, and how wide it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +20,17 @@ pub enum Head {
     Classify {
         /// Number of labels.
         labels: usize,
+    },
+    /// Any number of labels a sequence, each by itself (the same class of `transformers` with
+    /// `problem_type` `multi_label_classification`).
+    MultiLabel {
+        /// Number of labels.
+        labels: usize,
+    },
+    /// Numbers for a sequence (the same class with `problem_type` `regression`).
+    Regress {
+        /// How many numbers.
+        outputs: usize,
     },
     /// One label a word, from its first piece (`BertForTokenClassification`).
     Tag {
@@ -28,27 +44,30 @@ pub enum Head {
         /// Number of BIO slot tags.
         slots: usize,
     },
+    /// First and last token of an answer (`BertForQuestionAnswering`).
+    Span,
 }
 
 impl Head {
-    /// Whether the model uses BERT's pooler. Tagging alone does not.
+    /// Whether the model uses BERT's pooler. What reads single tokens does not.
     pub fn has_pooler(self) -> bool {
-        !matches!(self, Self::Tag { .. })
+        !matches!(self, Self::Tag { .. } | Self::Span)
     }
 }
 
-/// Losses and hits of one classification, a value a row, still on the device.
+/// Losses and hits of one head, a value a row, still on the device.
 #[derive(Debug, Clone)]
 pub struct Term {
-    /// Cross-entropy in nats, `[R]`.
+    /// Loss of each row: a cross-entropy in nats or a mean squared error, `[R]`.
     pub loss: Buffer,
-    /// 1 where the largest logit is the target's, `[R]`.
-    pub correct: Buffer,
+    /// 1 where the prediction is the target, `[R]`; none where a loss knows no right and wrong.
+    pub correct: Option<Buffer>,
 }
 
 impl Term {
-    fn empty(ctx: &Context, rows: usize) -> Self {
-        Self { loss: ctx.empty(DType::F32, rows), correct: ctx.empty(DType::U32, rows) }
+    fn new(ctx: &Context, rows: usize) -> Self {
+        let correct = Some(ctx.empty(DType::U32, rows));
+        Self { loss: ctx.empty(DType::F32, rows), correct }
     }
 
     /// Sum of losses, number of hits and number of rows.
@@ -58,17 +77,20 @@ impl Term {
     /// What the device reports for anything queued before.
     pub fn read(&self, ctx: &Context) -> Result<Tally, KernelError> {
         let loss = ctx.read_f32(&self.loss)?.iter().map(|&loss| f64::from(loss)).sum();
-        let correct = ctx.read_u32(&self.correct)?.iter().map(|&hit| u64::from(hit)).sum();
+        let correct = match &self.correct {
+            Some(correct) => ctx.read_u32(correct)?.iter().map(|&hit| u64::from(hit)).sum(),
+            None => 0,
+        };
         Ok(Tally { loss, correct, rows: self.loss.len() as u64 })
     }
 }
 
-/// Sums over rows of a classification.
+/// Sums over the rows of a head.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tally {
-    /// Sum of cross-entropies, nats.
+    /// Sum of the losses.
     pub loss: f64,
-    /// Rows whose largest logit is the target's.
+    /// Rows whose prediction is the target.
     pub correct: u64,
     /// Rows counted.
     pub rows: u64,
@@ -82,7 +104,7 @@ impl Tally {
         self.rows += other.rows;
     }
 
-    /// Mean cross-entropy in nats; 0 without rows.
+    /// Mean loss; 0 without rows.
     pub fn mean_loss(&self) -> f64 {
         self.loss / (self.rows.max(1) as f64)
     }
@@ -91,59 +113,6 @@ impl Tally {
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / (self.rows.max(1) as f64)
     }
-}
-
-/// Logits with the softmax statistics that their gradient needs.
-pub(super) struct Scored {
-    pub logits: Buffer,
-    lse: Buffer,
-    pub term: Term,
-}
-
-/// Cross-entropy of `logits: [R, classes]` against `targets: [R]`.
-pub(super) fn score(
-    ctx: &Context,
-    logits: Buffer,
-    targets: &Buffer,
-    classes: usize,
-) -> Result<Scored, KernelError> {
-    let term = Term::empty(ctx, targets.len());
-    let lse = ctx.empty(DType::F32, targets.len());
-    ops::cross_entropy_forward(
-        ctx,
-        ops::CrossEntropyForward {
-            logits: &logits,
-            targets,
-            loss: &term.loss,
-            correct: &term.correct,
-            lse: &lse,
-            classes,
-        },
-    )?;
-    Ok(Scored { logits, lse, term })
-}
-
-/// Gradient of `scale` times the sum of the losses with respect to the logits, `[R, classes]`.
-pub(super) fn score_backward(
-    ctx: &Context,
-    scored: &Scored,
-    targets: &Buffer,
-    classes: usize,
-    scale: f32,
-) -> Result<Buffer, KernelError> {
-    let d_logits = ctx.empty(scored.logits.dtype(), scored.logits.len());
-    ops::cross_entropy_backward(
-        ctx,
-        ops::CrossEntropyBackward {
-            logits: &scored.logits,
-            targets,
-            lse: &scored.lse,
-            d_logits: &d_logits,
-            scale,
-            classes,
-        },
-    )?;
-    Ok(d_logits)
 }
 
 /// The rows `index: [R]` of `x: [T, H]`.

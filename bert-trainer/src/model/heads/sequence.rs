@@ -1,8 +1,10 @@
-//! One label a sequence: the pooler and a linear layer. Next sentence prediction is this too.
+//! One label, several or numbers a sequence: the pooler and a linear layer. Next sentence prediction
+//! is this too.
 
 use bert_kernels::{Buffer, Context, KernelError, ops};
 
-use super::{Scored, gather, scatter_add, score, score_backward};
+use super::loss::{Goal, Scored};
+use super::{gather, scatter_add};
 use crate::config::Config;
 use crate::model::batch::DeviceBatch;
 use crate::model::encoder::dropped;
@@ -64,7 +66,7 @@ impl Pooler {
     }
 }
 
-/// A linear layer on rows of width H with a cross-entropy behind it.
+/// A linear layer on rows of width H with a loss behind it.
 pub(in crate::model) struct Classifier {
     linear: Linear,
     classes: usize,
@@ -81,30 +83,32 @@ impl Classifier {
         Self { linear: Linear::new(flat, &[name.into()], classes, hidden), classes }
     }
 
-    /// Logits of `x: [R, H]` and their cross-entropy against `targets: [R]`.
+    /// Outputs of `x: [rows, H]` and their losses.
     pub fn forward(
         &self,
         ctx: &Context,
         x: &Buffer,
-        targets: &Buffer,
+        rows: usize,
+        goal: &Goal<'_>,
         dropout: Option<ops::Dropout>,
     ) -> Result<Classified, KernelError> {
         let input = dropped(ctx, x, dropout)?;
-        let logits = self.linear.forward(ctx, &input, targets.len())?;
-        let scored = score(ctx, logits, targets, self.classes)?;
+        let logits = self.linear.forward(ctx, &input, rows)?;
+        let scored = goal.score(ctx, logits, rows, self.classes)?;
         Ok(Classified { input, scored, dropout })
     }
 
-    /// The gradient of `x` for `scale` times the summed loss, `[R, H]`.
+    /// The gradient of `x` for `scale` times the mean loss, `[rows, H]`.
     pub fn backward(
         &self,
         ctx: &Context,
         kept: &Classified,
-        targets: &Buffer,
+        goal: &Goal<'_>,
         scale: f32,
     ) -> Result<Buffer, KernelError> {
-        let d_logits = score_backward(ctx, &kept.scored, targets, self.classes, scale)?;
-        let d_input = self.linear.backward(ctx, &kept.input, &d_logits, targets.len())?;
+        let d_logits = goal.gradient(ctx, &kept.scored, self.classes, scale)?;
+        let rows = kept.scored.term.loss.len();
+        let d_input = self.linear.backward(ctx, &kept.input, &d_logits, rows)?;
         dropped(ctx, &d_input, kept.dropout)
     }
 }

@@ -2,6 +2,7 @@
 
 use bert_kernels::{Buffer, Context, KernelError, ops};
 
+use super::loss::{Goal, Loss, Shaping};
 use super::sequence::{Classified, Classifier};
 use super::{gather, scatter_add};
 use crate::model::flat::FlatBuffers;
@@ -18,6 +19,15 @@ pub(in crate::model) struct Words<'a> {
     pub target: &'a Buffer,
 }
 
+/// Tags are learned by the plain cross-entropy.
+const PLAIN: Shaping = Shaping { label_smoothing: 0.0, class_weights: None, total: None };
+
+impl<'a> Words<'a> {
+    fn goal(&self) -> Goal<'a> {
+        Goal { loss: Loss::CrossEntropy, targets: self.target, shaping: &PLAIN }
+    }
+}
+
 impl TokenClassifier {
     pub fn new(flat: &FlatBuffers, name: &str, classes: usize, hidden: usize) -> Self {
         Self { classifier: Classifier::new(flat, name, classes, hidden), hidden }
@@ -32,7 +42,7 @@ impl TokenClassifier {
         dropout: Option<ops::Dropout>,
     ) -> Result<Classified, KernelError> {
         let rows = gather(ctx, hidden, words.index, self.hidden)?;
-        self.classifier.forward(ctx, &rows, words.target, dropout)
+        self.classifier.forward(ctx, &rows, words.index.len(), &words.goal(), dropout)
     }
 
     /// Adds to `d_hidden: [T, H]`.
@@ -44,7 +54,7 @@ impl TokenClassifier {
         scale: f32,
         d_hidden: &Buffer,
     ) -> Result<(), KernelError> {
-        let d_rows = self.classifier.backward(ctx, kept, words.target, scale)?;
+        let d_rows = self.classifier.backward(ctx, kept, &words.goal(), scale)?;
         scatter_add(ctx, &d_rows, words.index, d_hidden, self.hidden)
     }
 }

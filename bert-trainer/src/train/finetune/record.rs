@@ -1,0 +1,147 @@
+//! What a fine-tuning writes while it runs: `metrics.jsonl` and TensorBoard's events.
+
+use std::path::Path;
+
+use bert_kernels::Context;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::evaluate::TaskMetrics;
+use crate::log::{MetricsFile, TensorBoard};
+use crate::model::{Losses, Tally};
+use crate::train::Optimizer;
+
+/// Steps between lines of metrics.
+const LOG_STEPS: u64 = 20;
+
+/// A line after some steps: means over the steps since the line before.
+#[derive(Serialize)]
+struct Line {
+    step: u64,
+    loss: f64,
+    learning_rate: f32,
+    gradient_norm: f32,
+}
+
+/// A line after an epoch.
+#[derive(Serialize)]
+struct Evaluated {
+    step: u64,
+    epoch: u32,
+    eval: Map<String, Value>,
+}
+
+/// The log of a run.
+pub(super) struct Record<'a> {
+    ctx: &'a Context,
+    metrics: MetricsFile,
+    board: TensorBoard,
+    /// Losses on the device, not yet read.
+    pending: Vec<Losses>,
+    epoch: Sums,
+}
+
+impl<'a> Record<'a> {
+    pub fn open(ctx: &'a Context, output: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            ctx,
+            metrics: MetricsFile::open(output, 0)?,
+            board: TensorBoard::open(output, 0)?,
+            pending: Vec::new(),
+            epoch: Sums::default(),
+        })
+    }
+
+    /// Takes a step's losses, and reads what has gathered now and then: not after every step,
+    /// because reading waits for the device.
+    pub fn add(
+        &mut self,
+        optimizer: &Optimizer,
+        losses: Losses,
+        learning_rate: f32,
+        step: u64,
+    ) -> anyhow::Result<()> {
+        self.pending.push(losses);
+        if step.is_multiple_of(LOG_STEPS) {
+            self.log(optimizer, learning_rate, step)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Mean loss of the epoch that ends here.
+    pub fn end_epoch(
+        &mut self,
+        optimizer: &Optimizer,
+        learning_rate: f32,
+        step: u64,
+    ) -> anyhow::Result<f64> {
+        self.log(optimizer, learning_rate, step)?;
+        Ok(std::mem::take(&mut self.epoch).mean())
+    }
+
+    /// Writes the metrics after an epoch.
+    pub fn evaluated(
+        &mut self,
+        step: u64,
+        epoch: u32,
+        metrics: &TaskMetrics,
+    ) -> anyhow::Result<()> {
+        for (name, value) in metrics.iter() {
+            self.board.scalar(step, &format!("eval/{name}"), value as f32)?;
+        }
+        self.metrics.append(&Evaluated { step, epoch, eval: metrics.to_json() })?;
+        Ok(())
+    }
+
+    fn log(&mut self, optimizer: &Optimizer, rate: f32, step: u64) -> anyhow::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut sums = Sums::default();
+        for losses in self.pending.drain(..) {
+            sums.read(self.ctx, &losses)?;
+        }
+        self.epoch.add(&sums);
+        let norm = self.ctx.read_f32(optimizer.gradient_norm())?;
+        let gradient_norm = norm.first().copied().unwrap_or(0.0);
+        let line = Line { step, loss: sums.mean(), learning_rate: rate, gradient_norm };
+        self.board.scalar(step, "loss/train", line.loss as f32)?;
+        self.board.scalar(step, "learning_rate", rate)?;
+        self.board.scalar(step, "gradient_norm", gradient_norm)?;
+        // A loss that is not finite is no JSON; the run is about to end with an error.
+        if line.loss.is_finite() && gradient_norm.is_finite() {
+            self.metrics.append(&line)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sums of losses over the parts of a task.
+#[derive(Default)]
+struct Sums {
+    parts: [Tally; 3],
+}
+
+impl Sums {
+    fn read(&mut self, ctx: &Context, losses: &Losses) -> anyhow::Result<()> {
+        let terms = [&losses.sequence, &losses.words, &losses.spans];
+        for (sum, term) in self.parts.iter_mut().zip(terms) {
+            if let Some(term) = term {
+                sum.add(term.read(ctx)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, part) in self.parts.iter_mut().zip(&other.parts) {
+            sum.add(*part);
+        }
+    }
+
+    /// Mean over the examples and words, a sum over the parts.
+    fn mean(&self) -> f64 {
+        self.parts.iter().map(Tally::mean_loss).sum()
+    }
+}
