@@ -23,8 +23,8 @@
 //! ```
 //!
 //! Each head has its question: [`Session::classify`], [`Session::tag`], [`Session::joint`],
-//! [`Session::classify_pair`], [`Session::regress`], [`Session::answer`]; [`Session::embed`] is for
-//! all of them.
+//! [`Session::classify_pair`], [`Session::classify_labels`], [`Session::regress`],
+//! [`Session::answer`]; [`Session::embed`] is for all of them.
 //!
 //! The flow through the modules: [`tokenizer`] turns text into ids, [`mod@format`] is the model file
 //! (written by [`format::ModelBuilder`] with feature `std`), [`engine`] runs it, layer by layer, out of
@@ -45,9 +45,9 @@ pub mod tokenizer;
 #[cfg(feature = "std")]
 pub use engine::ScratchVec;
 pub use engine::{
-    Answer, AnswerOptions, AnswerSearch, Answers, Classification, Embedding, Joint, Label, Output,
-    Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape, Span, SpanWindow, Spans, Tag, Tags,
-    longest_first, scratch_bytes, window_overlap,
+    Answer, AnswerOptions, AnswerSearch, Answers, Classification, Embedding, Joint, Label,
+    MultiLabel, Output, Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape, Span, SpanWindow,
+    Spans, Tag, Tags, longest_first, scratch_bytes, window_overlap,
 };
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};

@@ -45,6 +45,8 @@ fn variants() -> Vec<Sizes> {
         Sizes { head: HeadKind::Span, pooler: false, ..s },
         Sizes { head: HeadKind::Span, hidden: 30, heads: 3, feed_forward: 47, ..s },
         Sizes { head: HeadKind::Embed(Pooling::Mean), ..s },
+        Sizes { head: HeadKind::MultiLabel, labels: 9, ..s },
+        Sizes { head: HeadKind::MultiLabel, labels: 1, pooler: false, ..s },
     ]
 }
 
@@ -280,6 +282,7 @@ fn each_head_has_its_questions_and_the_others_are_errors() {
             (session.tag("a").err(), head == HeadKind::Tag || head == HeadKind::Joint),
             (session.joint("a").err(), head == HeadKind::Joint),
             (session.classify_pair("a", "b").err(), head == HeadKind::PairClassify),
+            (session.classify_labels("a").err(), head == HeadKind::MultiLabel),
             (session.regress("a").err(), head == HeadKind::Regress),
             (session.regress_pair("a", "b").err(), head == HeadKind::Regress),
             (session.answer::<1>("a", "b", &options).err(), head == HeadKind::Span),

@@ -225,12 +225,13 @@ fn an_unknown_head_is_named() {
     let end = header_range(&file).end;
     assert_eq!(file[end - 2..end], [6, 1]);
     for (bytes, error) in [
-        ([7, 0], Error::UnsupportedHead),
+        ([8, 0], Error::UnsupportedHead),
         ([0xFF, 0x7F], Error::UnsupportedHead),
         ([6, 2], Error::Header),
         ([0xFF, 0xFF], Error::Header),
         ([0, 0], Error::Config),
         ([4, 0], Error::Config),
+        ([7, 0], Error::Config),
     ] {
         let mut changed = file.clone();
         changed[end - 2..end].copy_from_slice(&bytes);

@@ -127,14 +127,7 @@ impl<'m, 'a> Classification<'m, 'a> {
         let mut top = heapless::Vec::<Label<'m>, K>::new();
         for (label, (name, probability)) in self.probabilities().enumerate() {
             let place = top.partition_point(|better| better.probability >= probability);
-            if place == K {
-                continue;
-            }
-            if top.is_full() {
-                top.pop();
-            }
-            // There is room now, and `place` is at most the length.
-            let _ = top.insert(place, Label { label, name, probability });
+            insert(&mut top, place, || Label { label, name, probability });
         }
         top
     }
@@ -144,6 +137,22 @@ impl<'m, 'a> Classification<'m, 'a> {
     pub fn logits(&self) -> &'a [f32] {
         self.logits
     }
+}
+
+/// Inserts a label at its place in a list of the `K` best, which loses its last if it is full.
+pub(super) fn insert<'m, const K: usize>(
+    top: &mut heapless::Vec<Label<'m>, K>,
+    place: usize,
+    label: impl FnOnce() -> Label<'m>,
+) {
+    if place == K {
+        return;
+    }
+    if top.is_full() {
+        top.pop();
+    }
+    // There is room now, and `place` is at most the length.
+    let _ = top.insert(place, label());
 }
 
 /// Number of the largest logit, its value, and Σ exp(logit − largest).

@@ -1,13 +1,14 @@
 //! The forward pass over the caller's memory, and sessions that answer questions with it.
 //!
 //! ```text
-//! text ─► read ─► forward ─► classify · tags, spans · regress · answer, search · embed
+//! text ─► read ─► forward ─► classify · multi_label · tags, spans · regress · answer, search · embed
 //! ```
 
 mod answer;
 mod classify;
 mod embed;
 mod forward;
+mod multi_label;
 mod read;
 mod regress;
 mod scratch;
@@ -21,6 +22,7 @@ pub use answer::{AnswerOptions, window_overlap};
 pub use classify::{Classification, Label};
 pub use embed::Embedding;
 pub use forward::Rows;
+pub use multi_label::MultiLabel;
 pub use read::longest_first;
 pub use regress::Regression;
 #[cfg(feature = "std")]

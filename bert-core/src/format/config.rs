@@ -96,6 +96,11 @@ pub enum Head {
         /// How the vectors of the tokens become one.
         pooling: Pooling,
     },
+    /// Any number of labels for the text, each true or not for itself.
+    MultiLabel {
+        /// Number of labels.
+        labels: u16,
+    },
 }
 
 /// How the vectors of the tokens become one.
@@ -109,7 +114,7 @@ pub enum Pooling {
 
 impl Head {
     /// Number of the last head known here.
-    const LAST: u32 = 6;
+    const LAST: u32 = 7;
 
     /// Oldest reader that runs the head.
     #[cfg(feature = "std")]
@@ -126,7 +131,8 @@ impl Head {
         match self {
             Head::Classify { labels }
             | Head::Joint { labels, .. }
-            | Head::PairClassify { labels } => labels,
+            | Head::PairClassify { labels }
+            | Head::MultiLabel { labels } => labels,
             _ => 0,
         }
     }
@@ -194,7 +200,7 @@ impl Config {
             return Err(Error::Config);
         }
         let head = match self.head {
-            Head::Classify { labels } => labels > 0,
+            Head::Classify { labels } | Head::MultiLabel { labels } => labels > 0,
             Head::Tag { tags } => tags > 0,
             Head::Joint { labels, tags } => labels > 0 && tags > 0,
             Head::PairClassify { labels } => labels > 0 && self.segments >= 2,

@@ -106,6 +106,13 @@ pub enum HeadWeights<'a> {
         /// How the vectors of the tokens become one.
         pooling: Pooling,
     },
+    /// Any number of labels for the text, each true or not for itself.
+    MultiLabel {
+        /// \[labels, H\], on the pooled `[CLS]`.
+        classifier: LinearWeights<'a>,
+        /// Names of the labels.
+        labels: &'a [String],
+    },
 }
 
 /// The parts of a head: (weights, number of outputs) of each, and the names of its labels and tags.
@@ -123,7 +130,8 @@ impl<'a> HeadWeights<'a> {
         let none = HeadParts::default();
         match *self {
             HeadWeights::Classify { classifier, labels }
-            | HeadWeights::PairClassify { classifier, labels } => {
+            | HeadWeights::PairClassify { classifier, labels }
+            | HeadWeights::MultiLabel { classifier, labels } => {
                 let class = Some((classifier, labels.len()));
                 HeadParts { class, labels: Some(labels), ..none }
             }

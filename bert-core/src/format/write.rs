@@ -176,6 +176,9 @@ impl ModelBuilder<'_> {
                 }
                 HeadWeights::Span { .. } => Head::Span,
                 HeadWeights::Embed { pooling } => Head::Embed { pooling },
+                HeadWeights::MultiLabel { labels, .. } => {
+                    Head::MultiLabel { labels: narrow(labels.len(), "number of labels")? }
+                }
             },
         };
         config.check()?;

@@ -8,11 +8,13 @@
 mod erf;
 mod exp;
 mod lanes;
+mod sigmoid;
 mod tanh;
 
 pub use erf::{MAX_ERF_ERROR, erf};
 pub use exp::{EXP_UNDERFLOW, MAX_EXP_RELATIVE_ERROR, exp};
 pub use lanes::{LANES, max, max_abs, reduce, sum};
+pub use sigmoid::{MAX_SIGMOID_RELATIVE_ERROR, sigmoid};
 pub use tanh::{MAX_TANH_ERROR, tanh};
 
 /// 1.5 · 2²³: adding it rounds a float of magnitude below 2²² to the nearest integer (ties to

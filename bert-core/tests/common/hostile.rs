@@ -70,6 +70,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Sizes { head: HeadKind::Regress, ..tiny },
         Sizes { head: HeadKind::Span, pooler: false, ..tiny },
         Sizes { head: HeadKind::Embed(Pooling::Mean), pooler: false, ..tiny },
+        Sizes { head: HeadKind::MultiLabel, ..tiny },
     ];
     variants.iter().map(|&sizes| FloatModel::random(sizes, 11).build()).collect()
 }
@@ -191,6 +192,14 @@ pub fn check(file: &[u8], text: &str) -> Outcome {
             }
         }
         Head::Span => spans(&mut session, a, b),
+        Head::MultiLabel { labels } => {
+            let answer = session.classify_labels(text).unwrap();
+            finite(answer.logits());
+            assert_eq!(answer.all().count(), labels as usize);
+            assert!(answer.all().all(|label| (0.0..=1.0).contains(&label.probability)));
+            assert!(answer.above(0.5).count() <= answer.above(-1.0).count());
+            assert_eq!(answer.top::<3>().len(), 3.min(labels as usize));
+        }
         _ => {}
     }
     let mut vector = vec![0.0; config.hidden as usize];

@@ -48,10 +48,11 @@ pub enum HeadKind {
     Regress,
     Span,
     Embed(Pooling),
+    MultiLabel,
 }
 
 impl HeadKind {
-    pub const ALL: [HeadKind; 8] = [
+    pub const ALL: [HeadKind; 9] = [
         HeadKind::Classify,
         HeadKind::Tag,
         HeadKind::Joint,
@@ -60,6 +61,7 @@ impl HeadKind {
         HeadKind::Span,
         HeadKind::Embed(Pooling::Mean),
         HeadKind::Embed(Pooling::First),
+        HeadKind::MultiLabel,
     ];
 }
 
@@ -244,6 +246,7 @@ impl FloatModel {
                 HeadKind::Regress => HeadWeights::Regress { regressor: classifier },
                 HeadKind::Span => HeadWeights::Span { spans: linear(&self.spans) },
                 HeadKind::Embed(pooling) => HeadWeights::Embed { pooling },
+                HeadKind::MultiLabel => HeadWeights::MultiLabel { classifier, labels },
             },
             self_test_texts,
         }
