@@ -10,6 +10,7 @@ mod classify;
 mod features;
 mod joint;
 mod labels;
+pub mod table;
 mod tag;
 
 use std::path::Path;
