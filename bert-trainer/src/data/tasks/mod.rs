@@ -10,6 +10,7 @@ mod classify;
 mod features;
 mod joint;
 mod labels;
+pub mod squad;
 pub mod table;
 mod tag;
 
