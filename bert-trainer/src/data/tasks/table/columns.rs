@@ -60,9 +60,11 @@ impl Columns {
             .or_else(|| usual(&TEXT_NAMES))
             .ok_or_else(|| missing(&TEXT_NAMES, "text-column"))?;
         let mut second = chosen("second-column", &columns.second)?;
-        if wanted.second && second.is_none() {
-            let found = usual(&SECOND_NAMES);
-            second = Some(found.ok_or_else(|| missing(&SECOND_NAMES, "second-column"))?);
+        if second.is_none() && wanted.second != Some(false) {
+            second = usual(&SECOND_NAMES);
+        }
+        if second.is_none() && wanted.second == Some(true) {
+            return Err(missing(&SECOND_NAMES, "second-column"));
         }
         let names = &LABEL_NAMES[..if wanted.many_labels { 2 } else { 1 }];
         let label = chosen("label-column", &columns.label)?.or_else(|| usual(names));
@@ -79,14 +81,20 @@ impl Columns {
         let chosen = |option, choice: &Option<String>| {
             choice.as_ref().map(|choice| number(option, choice)).transpose()
         };
-        let texts = 1 + usize::from(wanted.second);
-        // Without a choice, a file of texts alone is one without labels.
+        // Without a choice, the first row tells what its file has.
         let is_house = columns.is_empty();
-        let labelled = wanted.label || is_house && row.cells.len() != texts;
+        let (has_second, labelled) = match (is_house, wanted.second) {
+            (false, second) => (second == Some(true), wanted.label),
+            (true, Some(second)) => {
+                let texts = 1 + usize::from(second);
+                (second, wanted.label || row.cells.len() != texts)
+            }
+            (true, None) => (row.cells.len() > 2, wanted.label || row.cells.len() > 1),
+        };
         let first = usize::from(labelled || !is_house);
         let text = chosen("text-column", &columns.text)?.unwrap_or(first);
         let second = chosen("second-column", &columns.second)?;
-        let second = second.or_else(|| wanted.second.then_some(first + 1));
+        let second = second.or_else(|| has_second.then_some(first + 1));
         let label = chosen("label-column", &columns.label)?.or_else(|| labelled.then_some(0));
         let width = if is_house {
             let names = [(label, "label"), (Some(text), "text"), (second, "second text")];

@@ -59,10 +59,12 @@ fn object(text: &str) -> Result<Map<String, Value>, Wrong> {
 fn fields(object: &Map<String, Value>, wanted: &Wanted) -> Result<Fields, Wrong> {
     let columns = &wanted.columns;
     let text = string(object, columns.text.as_deref(), &TEXT_NAMES)?;
-    let second = match &columns.second {
-        None if !wanted.second => None,
-        name => Some(string(object, name.as_deref(), &SECOND_NAMES)?),
+    let chosen = columns.second.as_deref();
+    let has_second = match wanted.second {
+        Some(wanted) => wanted || chosen.is_some(),
+        None => chosen.is_some() || find(object, None, &SECOND_NAMES).is_some(),
     };
+    let second = has_second.then(|| string(object, chosen, &SECOND_NAMES)).transpose()?;
     let mut fields = Fields { text, second, ..Fields::default() };
     let names = &LABEL_NAMES[..if wanted.many_labels { 2 } else { 1 }];
     let chosen = columns.label.as_deref();

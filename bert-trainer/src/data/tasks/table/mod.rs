@@ -103,20 +103,33 @@ impl TableFormat {
 }
 
 /// What the rows must have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The columns to take; those chosen are required, whatever is said below.
     pub columns: ColumnChoice,
     /// Whether the first line names the columns. It does in any case if one is chosen by name; JSON
     /// lines have no header.
     pub has_header: bool,
-    /// Whether a row has a second text.
-    pub second: bool,
+    /// Whether a row has a second text: always, never (unless it is chosen), or as the file has it.
+    pub second: Option<bool>,
     /// Whether a row must have a label. If not, and none is chosen, it is taken where there is one.
     pub label: bool,
     /// Whether a row has any number of labels, also none: an array in JSON, else separated by
     /// [`LABEL_SEPARATOR`].
     pub many_labels: bool,
+}
+
+impl Default for Wanted {
+    /// One text a row, and a label where there is one.
+    fn default() -> Self {
+        Self {
+            columns: ColumnChoice::default(),
+            has_header: false,
+            second: Some(false),
+            label: false,
+            many_labels: false,
+        }
+    }
 }
 
 /// What a row has to say.

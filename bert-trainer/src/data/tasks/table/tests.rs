@@ -11,7 +11,7 @@ fn choose(text: &str, second: &str, label: &str) -> Wanted {
 }
 
 fn house(second: bool, label: bool) -> Wanted {
-    Wanted { second, label, ..Wanted::default() }
+    Wanted { second: Some(second), label, ..Wanted::default() }
 }
 
 fn many(wanted: Wanted) -> Wanted {
@@ -84,6 +84,30 @@ fn without_choices_the_label_comes_first() {
     check("t.tsv", "same\tA.\tB.\n", &house(true, false), &expected);
     // No quoting in TSV.
     check("t.tsv", "a\t\"one, \"two\n", &house(false, true), &["1: \"one, \"two | - | a | "]);
+}
+
+#[test]
+fn the_first_row_tells_whether_there_is_a_second_text() {
+    let wanted = Wanted { second: None, ..house(false, true) };
+    check("t.tsv", "3\tA.\n", &wanted, &["1: A. | - | 3 | "]);
+    check("t.tsv", "3\tA.\tB.\n", &wanted, &["1: A. | B. | 3 | "]);
+    let expected = ":2: expected 2 columns `label<TAB>text`, found 3 columns";
+    check_error("t.tsv", "3\tA.\n3\tA.\tB.\n", &wanted, expected);
+    let expected = ":1: expected 3 columns `label<TAB>text<TAB>second text`, found 4 columns";
+    check_error("t.tsv", "3\tA.\tB.\tC.\n", &wanted, expected);
+    let expected = ":1: expected 2 columns `label<TAB>text`, found 1 column";
+    check_error("t.tsv", "A.\n", &wanted, expected);
+    let unlabelled = Wanted { label: false, ..wanted.clone() };
+    check("t.tsv", "A.\n", &unlabelled, &["1: A. | - | - | "]);
+    check("t.tsv", "3\tA.\n", &unlabelled, &["1: A. | - | 3 | "]);
+    let headed = Wanted { has_header: true, ..wanted.clone() };
+    check("t.csv", "label,text\n3,A.\n", &headed, &["2: A. | - | 3 | "]);
+    check("t.csv", "label,sentence2,text\n3,B.,A.\n", &headed, &["2: A. | B. | 3 | "]);
+    let lines = "{\"text\":\"A.\",\"label\":3}\n{\"text\":\"A.\",\"second\":\"B.\",\"label\":3}\n";
+    check("t.jsonl", lines, &wanted, &["1: A. | - | 3 | ", "2: A. | B. | 3 | "]);
+    // By number, only what is chosen.
+    let wanted = Wanted { second: None, ..choose("2", "", "1") };
+    check("t.tsv", "3\tA.\tB.\n", &wanted, &["1: A. | - | 3 | "]);
 }
 
 #[test]
@@ -218,7 +242,7 @@ fn choices_that_do_not_fit_are_errors_that_list_the_header() {
     check_error("t.tsv", header, &choose("text", "", "label"), expected);
     let expected = ":1: expected a column \"second\", \"sentence2\" or \"hypothesis\" in the header, \
                     or --second-column, found \"index\", \"sentence\", \"label\"";
-    let wanted = Wanted { second: true, ..choose("sentence", "", "label") };
+    let wanted = Wanted { second: Some(true), ..choose("sentence", "", "label") };
     check_error("t.tsv", header, &wanted, expected);
     let expected =
         ":1: expected a column \"label\" in the header, or --label-column, found \"a\", \"b\"";
