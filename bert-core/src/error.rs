@@ -93,6 +93,13 @@ pub enum Error {
         /// Numbers that the room holds.
         found: u32,
     },
+    /// The model has fewer layers than the vector is to come from.
+    Layers {
+        /// Layers that are needed.
+        needed: u16,
+        /// Layers of the model.
+        found: u16,
+    },
     /// No token was given.
     NoTokens,
     /// A token id, a segment id or their number is outside the model's tables; also a question of
@@ -172,6 +179,9 @@ impl fmt::Display for Error {
             Error::TooManySpans { limit } => write!(f, "more than {limit} spans found"),
             Error::VectorLength { expected, found } => {
                 write!(f, "a vector of {expected} numbers does not go into room for {found}")
+            }
+            Error::Layers { needed, found } => {
+                write!(f, "layer {needed} is needed, the model has {found} layers")
             }
             Error::NoTokens => f.write_str("no tokens given"),
             Error::TokenRange => f.write_str("token or segment outside the model's tables"),

@@ -45,9 +45,9 @@ pub mod tokenizer;
 #[cfg(feature = "std")]
 pub use engine::ScratchVec;
 pub use engine::{
-    Answer, AnswerOptions, AnswerSearch, Answers, Classification, Embedding, Joint, Label,
-    MultiLabel, Output, Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape, Span, SpanWindow,
-    Spans, Tag, Tags, longest_first, scratch_bytes, window_overlap,
+    Answer, AnswerOptions, AnswerSearch, Answers, Classification, EmbedOptions, Embedding, Joint,
+    Label, Layers, MultiLabel, Output, Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape,
+    Span, SpanWindow, Spans, Tag, Tags, longest_first, scratch_bytes, window_overlap,
 };
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};

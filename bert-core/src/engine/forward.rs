@@ -31,6 +31,20 @@ pub(crate) fn forward(
     segment: impl Fn(usize) -> usize,
     rows: Rows,
 ) -> Result<(), Error> {
+    forward_to(model, memory, tokens, segment, rows, model.config().layers, |_, _| {})
+}
+
+/// As [`forward`], up to layer `depth` of 1 … L, whose rows are wanted then; 0 is the embeddings alone.
+/// `after` is called with 0 after the embeddings and with the number of each layer after it.
+pub(crate) fn forward_to(
+    model: &Model<'_>,
+    memory: &mut Memory<'_>,
+    tokens: usize,
+    segment: impl Fn(usize) -> usize,
+    rows: Rows,
+    depth: u16,
+    mut after: impl FnMut(u16, &mut Memory<'_>),
+) -> Result<(), Error> {
     let config = model.config();
     let hidden = config.hidden as usize;
     let norm = model.embedding_norm;
@@ -39,14 +53,16 @@ pub(crate) fn forward(
         embedding_row(word, Row(&model.position, t), Row(&model.segment, segment(t)), x);
         layer_norm_row(x, norm.gamma, norm.beta, config.epsilon);
     }
-    for index in 0..config.layers {
+    after(0, memory);
+    for index in 0..depth {
         let layer = model.layer(index)?;
-        let last = index + 1 == config.layers;
+        let last = index + 1 == depth;
         let wanted = if last && rows == Rows::First { 1 } else { tokens };
         keys_and_values(model, &layer, memory, tokens);
         for start in (0..wanted).step_by(TILE) {
             rows_of_layer(model, &layer, memory, tokens, start..wanted.min(start + TILE));
         }
+        after(index + 1, memory);
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ mod tags;
 
 pub use answer::{AnswerOptions, window_overlap};
 pub use classify::{Classification, Label};
-pub use embed::Embedding;
+pub use embed::{EmbedOptions, Embedding, Layers};
 pub use forward::Rows;
 pub use multi_label::MultiLabel;
 pub use read::longest_first;

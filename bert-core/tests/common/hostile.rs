@@ -2,8 +2,8 @@
 
 use bert_core::format::{ENTRY_BYTES, Kind, PREAMBLE_BYTES, repair_checksums};
 use bert_core::{
-    Activation, AnswerOptions, Classification, Error, Head, Model, Pooling, Rows, ScratchVec,
-    Session,
+    Activation, AnswerOptions, Classification, EmbedOptions, Error, Head, Layers, Model, Pooling,
+    Rows, ScratchVec, Session,
 };
 
 use super::{FloatModel, HeadKind, Random, Sizes};
@@ -69,7 +69,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Sizes { head: HeadKind::PairClassify, ..tiny },
         Sizes { head: HeadKind::Regress, ..tiny },
         Sizes { head: HeadKind::Span, pooler: false, ..tiny },
-        Sizes { head: HeadKind::Embed(Pooling::Mean), pooler: false, ..tiny },
+        Sizes { head: HeadKind::Embed(Pooling::Mean), pooler: false, layers: 4, ..tiny },
         Sizes { head: HeadKind::MultiLabel, ..tiny },
     ];
     variants.iter().map(|&sizes| FloatModel::random(sizes, 11).build()).collect()
@@ -210,6 +210,7 @@ pub fn check(file: &[u8], text: &str) -> Outcome {
         let length: f64 = vector.iter().map(|&v| (v as f64).powi(2)).sum::<f64>().sqrt();
         assert!(length < 1.001, "{length}");
     }
+    embeddings_of_layers(&mut session, text);
     if config.head.tags() > 0 {
         let mut tags = session.tag(text).unwrap();
         while let Some((tag, logits)) = tags.next_logits() {
@@ -240,6 +241,33 @@ pub fn check(file: &[u8], text: &str) -> Outcome {
 
 fn finite(values: &[f32]) {
     assert!(values.iter().all(|v| v.is_finite()), "{values:?}");
+}
+
+/// Asks for the vectors of all kinds of layers, those included that the model may not have.
+fn embeddings_of_layers(session: &mut Session<'_, '_>, text: &str) {
+    let (hidden, depth) = (session.model().config().hidden, session.model().config().layers);
+    for (layers, needed) in [
+        (Layers::One(0), 0),
+        (Layers::One(depth / 2), 0),
+        (Layers::One(depth + 1), depth + 1),
+        (Layers::SumLastFour, 4),
+        (Layers::ConcatLastFour, 4),
+    ] {
+        for pooling in [Pooling::Mean, Pooling::First] {
+            let options = EmbedOptions { pooling, layers };
+            let mut out = vec![f32::NAN; options.out_len(hidden as usize)];
+            match session.embed(text, options, &mut out) {
+                Ok(mut embedding) => embedding.normalize(),
+                Err(error) => {
+                    assert_eq!(error, Error::Layers { needed, found: depth });
+                    assert!(needed > depth);
+                    continue;
+                }
+            }
+            assert!(needed <= depth);
+            finite(&out);
+        }
+    }
 }
 
 /// Asks for spans with every kind of options.

@@ -272,6 +272,7 @@ impl FloatModel {
                 .collect::<Vec<f64>>();
             x.push(layer_norm(&row, &self.norm));
         }
+        let mut layers = vec![x.clone()];
         for layer in &self.layers {
             let project =
                 |l: &Linear, x: &[Vec<f64>]| x.iter().map(|row| linear(row, l)).collect::<Vec<_>>();
@@ -301,6 +302,7 @@ impl FloatModel {
                 let y = add(&linear(&wide, &layer.feed_forward_out), &a);
                 next.push(layer_norm(&y, &layer.feed_forward_norm));
             }
+            layers.push(next.clone());
             x = next;
         }
         let mut pooled = x[0].clone();
@@ -312,6 +314,7 @@ impl FloatModel {
             tags: x.iter().map(|row| linear(row, &self.tagger)).collect(),
             spans: x.iter().map(|row| linear(row, &self.spans)).collect(),
             hidden: x,
+            layers,
         }
     }
 }
@@ -319,6 +322,8 @@ impl FloatModel {
 pub struct Reference {
     /// Rows of the last layer.
     pub hidden: Vec<Vec<f64>>,
+    /// Rows of every layer; 0 is the embeddings.
+    pub layers: Vec<Vec<Vec<f64>>>,
     /// Logits of the labels, or the numbers of a regression.
     pub labels: Vec<f64>,
     /// Logits of the tags and of a span's start and end, by token.

@@ -21,6 +21,8 @@ mod features;
 mod joint;
 mod kind;
 mod labels;
+pub mod squad;
+pub mod table;
 mod tag;
 mod windows;
 
