@@ -56,12 +56,12 @@ impl Case {
                 ),
                 Head::Classify { .. } => {
                     let labels = part("labels");
-                    Targets::task(&ctx, &TaskBatch { tokens, labels, ..Default::default() })
+                    Targets::task(&ctx, head, &TaskBatch { tokens, labels, ..Default::default() })
                 }
                 _ => {
                     let (tag_index, tag_target) = (part("tag_index"), part("tag_target"));
                     let batch = TaskBatch { tokens, tag_index, tag_target, ..Default::default() };
-                    Targets::task(&ctx, &batch)
+                    Targets::task(&ctx, head, &batch)
                 }
             };
             (device_batch, targets)

@@ -106,10 +106,19 @@ impl Ours {
                     nsp_label: sequences,
                 },
             ),
-            _ => Targets::task(
-                &ctx,
-                &TaskBatch { tokens, labels: sequences, tag_index: every, tag_target: none },
-            ),
+            _ => {
+                let labels = vec![0; sequences.len() * config.labels.as_ref().map_or(1, Vec::len)];
+                let batch = TaskBatch {
+                    tokens,
+                    label_sets: labels.iter().map(|_| 0.0).collect(),
+                    values: labels.iter().map(|_| 0.0).collect(),
+                    spans: vec![0; 2 * sequences.len()],
+                    labels: sequences,
+                    tag_index: every,
+                    tag_target: none,
+                };
+                Targets::task(&ctx, head, &batch)
+            }
         };
         let (_, logits) = model.evaluate(&device_batch, &targets).unwrap();
         let masked = model.masked_logits(&device_batch, &targets).unwrap();

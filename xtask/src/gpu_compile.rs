@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::test::FEATURES;
+use crate::test::{self, FEATURES};
 use crate::{setup, shell};
 
 /// Arguments of `cargo xtask gpu-compile`.
@@ -18,9 +18,7 @@ pub struct Args {
 /// Builds the offline compiler and runs it over the case table.
 pub fn run(args: &Args) -> Result<()> {
     setup::ensure()?;
-    // The tests' selection of packages and features, so that nothing is compiled twice.
-    let mut build = shell::cargo(["build", "--release", "--workspace", "--bin", "gpu-compile"]);
-    shell::run(build.args(["--features", FEATURES]))?;
+    test::binaries(FEATURES)?;
     let folder = shell::target_dir();
     let mut command = Command::new(folder.join("release/gpu-compile"));
     command.arg("--report").arg(folder.join("gpu-compile.json"));

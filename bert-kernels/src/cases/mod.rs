@@ -12,15 +12,19 @@
 mod activation;
 mod attention;
 mod bias;
+mod binary_cross_entropy;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod fake_quantize;
 mod gemm;
 mod layer_norm;
 mod linear_cross_entropy;
+mod mean_squared_error;
 mod optimizer;
 mod rows;
+mod span_cross_entropy;
 
 use crate::{Buffer, Context, DType, KernelError};
 
@@ -29,15 +33,19 @@ const TABLES: &[fn() -> Vec<Case>] = &[
     activation::rows,
     attention::rows,
     bias::rows,
+    binary_cross_entropy::rows,
     cross_entropy::rows,
     dropout::rows,
     elementwise::rows,
     embedding::rows,
+    fake_quantize::rows,
     gemm::rows,
     layer_norm::rows,
     linear_cross_entropy::rows,
+    mean_squared_error::rows,
     optimizer::rows,
     rows::rows,
+    span_cross_entropy::rows,
     // one line an op
 ];
 

@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value;
 
 use crate::data::TextTokenizer;
+use crate::data::tasks::table::{ColumnChoice, TableFormat};
 use crate::data::tasks::{ReadOptions, TaskKind, TaskLabels};
 use crate::evaluate::HostPredictor;
 use crate::model::{LoadedCheckpoint, Model};
@@ -138,11 +139,35 @@ struct ReadArgs {
     /// For tag: 1-based column of the tag; the token is in the first.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..))]
     tag_column: u32,
+    /// Column of the text, by its name in the header or its number from 1.
+    #[arg(long, value_name = "NAME|NUMBER")]
+    text_column: Option<String>,
+    /// Column of the second text.
+    #[arg(long, value_name = "NAME|NUMBER")]
+    second_column: Option<String>,
+    /// Column of the label, the labels or the number.
+    #[arg(long, value_name = "NAME|NUMBER")]
+    label_column: Option<String>,
+    /// The first line names the columns; it does so anyway if a column is chosen by name.
+    #[arg(long)]
+    header: bool,
+    /// How tables are written; told by the file's name if not given (.tsv, .csv, .jsonl).
+    #[arg(long, value_enum)]
+    format: Option<TableFormat>,
 }
 
 impl ReadArgs {
     fn options(&self) -> ReadOptions {
-        ReadOptions { tag_column: self.tag_column as usize }
+        ReadOptions {
+            tag_column: self.tag_column as usize,
+            columns: ColumnChoice {
+                text: self.text_column.clone(),
+                second: self.second_column.clone(),
+                label: self.label_column.clone(),
+            },
+            has_header: self.header,
+            format: self.format,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use super::TaskKind;
+use super::{GoldAnswer, TaskKind};
 
 /// An example as it stands in the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,15 +33,6 @@ pub enum Gold {
     Value(f64),
     /// The true answers to the question; empty if the context has none.
     Answers(Vec<GoldAnswer>),
-}
-
-/// A true answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GoldAnswer {
-    /// The answer as the file has it.
-    pub text: String,
-    /// First byte of it in the context; none if it does not stand where the file says.
-    pub start: Option<u32>,
 }
 
 impl RawExample {

@@ -14,12 +14,12 @@
 //! | joint | TSV | `intent<TAB>tokens<TAB>BIO tags`, tokens and tags separated by spaces |
 //! | span | JSON of SQuAD v1.1 or v2.0 | |
 
-mod classify;
 mod encode;
 mod example;
 mod features;
 mod joint;
 mod kind;
+mod labelled;
 mod labels;
 pub mod squad;
 pub mod table;
@@ -28,22 +28,31 @@ mod windows;
 
 use std::path::Path;
 
+use self::table::{ColumnChoice, TableFormat};
 use super::DataError;
-pub use example::{Gold, GoldAnswer, RawExample};
+pub use example::{Gold, RawExample};
 pub use features::{ContextTokens, EncodeOptions, Target, TaskData, TaskExample};
 pub use kind::TaskKind;
 pub use labels::{Labels, TaskLabels};
+pub use squad::GoldAnswer;
 
 /// How the files of a task are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Column of CoNLL files that holds the tag, from 1; the token is in the first.
     pub tag_column: usize,
+    /// Columns of tables.
+    pub columns: ColumnChoice,
+    /// Whether the first line of a table names its columns.
+    pub has_header: bool,
+    /// How tables are written; by the file's name if `None`.
+    pub format: Option<TableFormat>,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { tag_column: 2 }
+        let columns = ColumnChoice::default();
+        Self { tag_column: 2, columns, has_header: false, format: None }
     }
 }
 
@@ -60,17 +69,14 @@ pub fn read(
     let examples = match kind {
         TaskKind::Tag => tag::read(path, options.tag_column)?,
         TaskKind::Joint => joint::read(path)?,
-        _ => classify::read(path)?,
+        TaskKind::Span => labelled::read_questions(path)?,
+        _ => labelled::read_labelled(path, kind, options)?,
     };
     if examples.is_empty() {
         let expected = match kind {
-            TaskKind::Classify => "lines `label<TAB>text`",
-            TaskKind::MultiLabel => "lines `label|label<TAB>text`",
-            TaskKind::Pair => "lines `label<TAB>a<TAB>b`",
-            TaskKind::Regress => "lines `number<TAB>text`",
             TaskKind::Tag => "lines `token<TAB>tag`",
             TaskKind::Joint => "lines `intent<TAB>tokens<TAB>tags`",
-            TaskKind::Span => "questions",
+            _ => "examples",
         };
         return Err(DataError::file(path, expected, "no example"));
     }
@@ -150,7 +156,7 @@ mod tests {
             let expected = match kind {
                 TaskKind::Classify => (77, 0),
                 TaskKind::Tag => (0, 17),
-                TaskKind::Joint => (7, 72),
+                _ => (7, 72),
             };
             assert_eq!((classes, tags), expected);
         }
@@ -160,7 +166,7 @@ mod tests {
     fn a_file_without_examples_is_an_error() {
         for kind in [TaskKind::Classify, TaskKind::Tag, TaskKind::Joint] {
             let result = with_file(b"\n \n", |path| read(path, kind, &ReadOptions::default()));
-            check_error(result, "expected lines `", "no example");
+            check_error(result, "expected ", "no ");
         }
         check_error(
             read(Path::new("/none.tsv"), TaskKind::Tag, &ReadOptions::default()),

@@ -65,7 +65,7 @@ impl ColumnChoice {
 }
 
 /// How a table is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum TableFormat {
     /// Tabs separate columns; there is no quoting, as in the files of GLUE.
     #[default]
@@ -73,6 +73,7 @@ pub enum TableFormat {
     /// RFC 4180.
     Csv,
     /// A JSON object a line.
+    #[value(name = "jsonl")]
     JsonLines,
 }
 
