@@ -81,17 +81,22 @@ def config(vocab_size, **more):
     )
 
 
+def normal(*shape):
+    """Normal numbers on a grid of 2⁻¹⁰, where the last digits, which differ from one CPU to another, are gone."""
+    return (1024 * torch.randn(shape, dtype=torch.double)).round().float() / 1024
+
+
 def randomize(model):
     """Values large enough that every part of the model matters, biases and norms included."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape)
+            noise = normal(*parameter.shape)
             if parameter.dim() > 1:
-                parameter.copy_(0.2 * noise)
+                parameter.copy_(noise / 4)
             elif name.endswith("LayerNorm.weight"):
-                parameter.copy_(1 + 0.2 * noise)
+                parameter.copy_(1 + noise / 4)
             else:
-                parameter.copy_(0.1 * noise)
+                parameter.copy_(noise / 8)
 
 
 def random_batch(lengths, vocab_size):
@@ -240,9 +245,28 @@ def make(name, model, batches, terms_of):
     facts["adamw"] = ADAMW
     facts["adamw_losses"], facts["adamw_gradient_norms"] = ten_steps(model, batches, terms_of)
 
-    as_stored = lambda value: value.detach().float() if value.is_floating_point() else value
-    save_file({k: as_stored(v).contiguous() for k, v in tensors.items()}, HERE / f"{name}.safetensors")
-    (HERE / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    store(name, tensors, facts)
+
+
+def store(name, tensors, facts):
+    """Without the last digits of f64, which differ from one CPU to another."""
+
+    def as_stored(value):
+        if not value.is_floating_point():
+            return value
+        # Exact zeros that rounding hides, as the gradient of a key's bias.
+        value = value.detach()
+        return torch.where(value.abs() < 1e-12, 0.0, value).float().contiguous()
+
+    def rounded(fact):
+        if isinstance(fact, dict):
+            return {key: rounded(value) for key, value in fact.items()}
+        if isinstance(fact, list):
+            return [rounded(value) for value in fact]
+        return float(f"{fact:.10g}") if isinstance(fact, float) else fact
+
+    save_file({key: as_stored(value) for key, value in tensors.items()}, HERE / f"{name}.safetensors")
+    (HERE / f"{name}.json").write_text(json.dumps(rounded(facts), indent=1, ensure_ascii=False) + "\n")
 
 
 def tokenizer(folder):

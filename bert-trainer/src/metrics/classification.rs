@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn scores_of_one_label_are_scikit_learns() {
         let cases = golden().one_label;
-        assert!(cases.len() >= 200);
+        assert!(cases.iter().filter(|case| case.binary_f1.is_some()).count() >= 200);
         for case in cases {
             let (name, classes) = (&case.name, case.by_class.len());
             assert_eq!(case.gold.len(), case.found.len(), "{name}");

@@ -9,4 +9,6 @@ pub mod squad;
 pub use classification::{Confusion, MultiLabel};
 pub use counts::{Averages, Counts};
 pub use regression::{mean_absolute_error, mean_squared_error, pearson, spearman};
-pub use spans::{Span, SpanScores, span_f1, span_scores, spans};
+pub use spans::{
+    NotInScheme, Scheme, Span, SpanScores, span_f1, span_scores, spans, strict_span_scores,
+};

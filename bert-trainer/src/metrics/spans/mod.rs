@@ -2,11 +2,16 @@
 //! it CoNLL-2000's `conlleval` (Tjong Kim Sang and Buchholz 2000).
 //!
 //! A span counts as found if its class, first and last word are all right.
-//! Tags are `O` or `PREFIX-CLASS` with a prefix of BIO, or of its extensions BIOES.
+//! Tags are `O` or `PREFIX-CLASS` with a prefix of IO, BIO or BIOES.
 //! Models do not always tag well-formed sequences; reading them leniently is part of the metric:
 //! an `I-x` after `O` or after another class begins a span.
+//! [`Scheme`] reads strictly.
+
+mod scheme;
 
 use std::collections::{BTreeMap, HashSet};
+
+pub use scheme::{NotInScheme, Scheme};
 
 use super::counts::Counts;
 
@@ -63,16 +68,25 @@ pub fn spans<S: AsRef<str>>(tags: &[S]) -> Vec<Span<'_>> {
 pub fn span_scores<S: AsRef<str>>(gold: &[&[S]], found: &[&[S]]) -> SpanScores {
     let mut scores = SpanScores::default();
     for (gold, found) in gold.iter().zip(found) {
-        let gold: HashSet<Span<'_>> = spans(gold).into_iter().collect();
-        for span in &gold {
-            scores.add(span.class, Counts { gold: 1, ..Counts::default() });
-        }
-        for span in spans(found) {
-            let right = usize::from(gold.contains(&span));
-            scores.add(span.class, Counts { gold: 0, found: 1, right });
-        }
+        scores.count(spans(gold), spans(found));
     }
     scores
+}
+
+/// As [`span_scores`], for tags read strictly: `seqeval` with `mode='strict'`.
+///
+/// # Errors
+/// A tag is none of the scheme's.
+pub fn strict_span_scores<S: AsRef<str>>(
+    scheme: Scheme,
+    gold: &[&[S]],
+    found: &[&[S]],
+) -> Result<SpanScores, NotInScheme> {
+    let mut scores = SpanScores::default();
+    for (gold, found) in gold.iter().zip(found) {
+        scores.count(scheme.spans(gold)?, scheme.spans(found)?);
+    }
+    Ok(scores)
 }
 
 /// The micro-averaged F1 of [`span_scores`], in 0..=1.
@@ -81,6 +95,18 @@ pub fn span_f1<S: AsRef<str>>(gold: &[&[S]], found: &[&[S]]) -> f64 {
 }
 
 impl SpanScores {
+    /// Counts the spans of one sequence.
+    fn count(&mut self, gold: Vec<Span<'_>>, found: Vec<Span<'_>>) {
+        let gold: HashSet<Span<'_>> = gold.into_iter().collect();
+        for span in &gold {
+            self.add(span.class, Counts { gold: 1, ..Counts::default() });
+        }
+        for span in found {
+            let right = usize::from(gold.contains(&span));
+            self.add(span.class, Counts { gold: 0, found: 1, right });
+        }
+    }
+
     fn add(&mut self, class: &str, counts: Counts) {
         if !self.by_class.contains_key(class) {
             self.by_class.insert(class.to_owned(), Counts::default());
@@ -141,81 +167,4 @@ impl<'a> Tag<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use serde::Deserialize;
-
-    /// `tests/golden/metrics.json`, made by `make_metrics.py` with `seqeval`.
-    #[derive(Deserialize)]
-    struct Golden {
-        cases: Vec<Case>,
-    }
-
-    #[derive(Deserialize)]
-    struct Case {
-        name: String,
-        /// The tags of each sequence with spaces between.
-        gold: Vec<String>,
-        found: Vec<String>,
-        entities: Vec<Vec<(String, usize, usize)>>,
-        micro: (f64, f64, f64),
-        by_class: BTreeMap<String, (f64, f64, f64, usize)>,
-    }
-
-    /// Both sides divide the same small integers once or twice.
-    const TOLERANCE: f64 = 4.0 * f64::EPSILON;
-
-    fn tags(sequences: &[String]) -> Vec<Vec<&str>> {
-        sequences.iter().map(|tags| tags.split(' ').collect()).collect()
-    }
-
-    fn slices<'a, 'b>(sequences: &'a [Vec<&'b str>]) -> Vec<&'a [&'b str]> {
-        sequences.iter().map(Vec::as_slice).collect()
-    }
-
-    #[test]
-    fn scores_are_seqevals() {
-        let text = include_str!("../../../tests/golden/metrics.json");
-        let golden: Golden = serde_json::from_str(text).unwrap();
-        assert!(golden.cases.len() >= 200);
-        for case in golden.cases {
-            let name = &case.name;
-            let (gold, found) = (tags(&case.gold), tags(&case.found));
-            let (gold, found) = (slices(&gold), slices(&found));
-            let entities: Vec<Vec<(String, usize, usize)>> = found
-                .iter()
-                .map(|tags| {
-                    let spans = spans(tags);
-                    spans.iter().map(|s| (s.class.to_owned(), s.first, s.last)).collect()
-                })
-                .collect();
-            assert_eq!(entities, case.entities, "{name}");
-            let scores = span_scores(&gold, &found);
-            let close = |counts: &Counts, (precision, recall, f1): (f64, f64, f64)| {
-                (counts.precision() - precision).abs() <= TOLERANCE
-                    && (counts.recall() - recall).abs() <= TOLERANCE
-                    && (counts.f1() - f1).abs() <= TOLERANCE
-            };
-            assert!(close(&scores.total, case.micro), "{name}: {scores:?}");
-            assert_eq!(span_f1(&gold, &found), scores.total.f1());
-            assert!(scores.by_class.keys().eq(case.by_class.keys()), "{name}: {scores:?}");
-            for (class, counts) in &scores.by_class {
-                let (precision, recall, f1, support) = case.by_class[class];
-                assert!(close(counts, (precision, recall, f1)), "{name}: {class} {counts:?}");
-                assert_eq!(counts.gold, support, "{name}: {class}");
-            }
-        }
-    }
-
-    /// An invariant: swapping truth and prediction swaps precision and recall.
-    #[test]
-    fn truth_and_prediction_are_symmetric() {
-        let gold: &[&[&str]] = &[&["B-a", "I-a", "O", "B-b"], &["O"]];
-        let found: &[&[&str]] = &[&["B-a", "I-a", "B-b", "I-b"], &["S-c"]];
-        let (one, other) = (span_scores(gold, found).total, span_scores(found, gold).total);
-        assert_eq!((one.precision(), one.recall()), (other.recall(), other.precision()));
-        assert_eq!((one.gold, one.found, one.right), (2, 3, 1));
-        assert_eq!(one.f1(), other.f1());
-    }
-}
+mod tests;
