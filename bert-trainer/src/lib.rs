@@ -13,4 +13,5 @@ pub mod export;
 pub mod log;
 pub mod metrics;
 pub mod model;
+pub mod report;
 pub mod train;

@@ -7,6 +7,7 @@ mod finetune;
 mod predict;
 mod prepare;
 mod pretrain;
+mod report;
 mod vocab;
 
 use std::path::Path;
@@ -46,6 +47,7 @@ enum Command {
     Predict(predict::Args),
     Export(export::Args),
     Bench(bench::Args),
+    Report(report::Args),
 }
 
 /// What a command has to say: lines for a person, one object for a program.
@@ -70,6 +72,7 @@ impl Cli {
             Command::Predict(args) => predict::run(args),
             Command::Export(args) => export::run(args),
             Command::Bench(args) => bench::run(args),
+            Command::Report(args) => report::run(args),
         }?;
         if self.json {
             println!("{}", report.json);

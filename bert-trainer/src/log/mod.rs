@@ -11,4 +11,5 @@ mod tensorboard;
 
 pub use metrics_file::{METRICS_FILE, MetricsFile};
 pub use progress::Progress;
+pub(crate) use progress::{clock, grouped};
 pub use tensorboard::{TENSORBOARD_DIRECTORY, TensorBoard};

@@ -4,6 +4,7 @@ mod finetune;
 mod optimizer;
 mod prefetch;
 mod pretrain;
+mod record;
 mod schedule;
 
 pub use finetune::{ClassWeights, FinetunePlan, FinetuneSummary, Keep, finetune};

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use bert_kernels::Context;
 use serde::{Deserialize, Serialize};
 
+use super::record::Recorder;
 use super::{Optimizer, OptimizerOptions, Prefetch, Schedule};
 use crate::checkpoint::{self, TrainerState};
 use crate::config::Config;
@@ -235,6 +236,7 @@ struct Run<'a> {
     optimizer: Optimizer,
     metrics: MetricsFile,
     board: TensorBoard,
+    recorder: Recorder,
     step: u64,
     /// Losses on the device, not yet read.
     pending: Vec<Losses>,
@@ -315,6 +317,7 @@ impl<'a> Run<'a> {
             optimizer,
             metrics: MetricsFile::open(output, step)?,
             board: TensorBoard::open(output, step)?,
+            recorder: Recorder::open(plan, paths, config, precision, data, step),
             step,
             pending: Vec::new(),
             masked: from_bits(carried.masked),
@@ -434,6 +437,6 @@ impl<'a> Run<'a> {
         if self.step > 0 {
             publish()?;
         }
-        Ok(())
+        Ok(self.recorder.write(output, self.step == self.plan.steps)?)
     }
 }

@@ -1,0 +1,35 @@
+//! The report of a run: one HTML file that needs nothing else.
+//!
+//! [`Run`] is what a directory tells, from [`RunRecord`] (`trainer/run.json`) and `metrics.jsonl`;
+//! [`groups`] puts runs together that differ by seed only; [`render`] makes the page and [`figures`]
+//! the same for a program.
+//!
+//! Training fills the record: [`RunRecord::begin`], [`RunRecord::push_epoch`] and
+//! [`EvaluationRecord::from_labels`], [`RunRecord::finish`]; `export` adds [`Int8Record`] with
+//! [`RunRecord::add_int8`].
+//!
+//! Names, labels and texts come from files that anybody may have written: the page escapes them, and
+//! its policy forbids scripts that are not its own and any request to elsewhere.
+
+mod chart;
+mod compare;
+mod curves;
+mod error;
+mod evaluation;
+mod figures;
+mod format;
+mod lines;
+mod metrics;
+mod page;
+mod record;
+mod run;
+
+pub use compare::{Group, Spread, groups};
+pub use error::ReportError;
+pub use evaluation::{ClassScores, EvaluationRecord, WORST_EXAMPLES, WorstExample};
+pub use figures::figures;
+pub use lines::{Line, is_drawn};
+pub use metrics::Metrics;
+pub use page::render;
+pub use record::{DataFile, EpochRecord, Int8Record, RUN_FILE, RunRecord, model_numbers};
+pub use run::{Run, name_apart};
