@@ -1,7 +1,6 @@
-//! The model file in memory, and the texts to answer.
+//! The model file in memory.
 
 use std::fs;
-use std::io::{self, BufRead};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -33,31 +32,4 @@ pub fn map(path: &Path) -> Result<Mmap> {
 /// What is wrong with the file; the message names it.
 pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Model<'a>> {
     Model::parse(bytes).with_context(|| path.display().to_string())
-}
-
-/// Hands each text to `answer`: the arguments in order, `-` being the lines of standard input.
-///
-/// # Errors
-/// Those of `answer`, and lines that cannot be read, with their number.
-pub fn each_text(texts: &[String], mut answer: impl FnMut(&str) -> Result<()>) -> Result<()> {
-    for text in texts {
-        if text != "-" {
-            answer(text)?;
-            continue;
-        }
-        let mut input = io::stdin().lock();
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let read = input.read_until(b'\n', &mut line).context("standard input")?;
-            if read == 0 {
-                break;
-            }
-            let Ok(line) = str::from_utf8(&line) else {
-                bail!("standard input, line {number}: not valid UTF-8");
-            };
-            answer(line.trim_end_matches(['\n', '\r']))?;
-        }
-    }
-    Ok(())
 }

@@ -2,73 +2,14 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "../../bert-core/tests/common/mod.rs"]
-mod common;
+mod command;
 
 use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use bert_core::format::repair_checksums;
-use common::{FloatModel, HeadKind, Sizes};
-use serde_json::Value;
-
-struct Fixture {
-    directory: tempfile::TempDir,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        Fixture { directory: tempfile::tempdir().unwrap() }
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.directory.path().join(name);
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn model(&self, head: HeadKind) -> PathBuf {
-        let sizes = Sizes { head, ..Sizes::SMALL };
-        self.file("model.bert", &FloatModel::random(sizes, 4).build())
-    }
-}
-
-fn run(args: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_bert-edge"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn stdout(args: &[&str], input: &[u8]) -> String {
-    let output = run(args, input);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    serde_json::from_str(&stdout(args, b"")).unwrap()
-}
-
-/// Exit code 1, nothing on standard output, one line on standard error that holds every part.
-fn refused(args: &[&str], input: &[u8], parts: &[&str]) {
-    let output = run(args, input);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(output.stdout.is_empty(), "{output:?}");
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(error.lines().count(), 1, "{error}");
-    for part in parts {
-        assert!(error.contains(part), "{error:?} lacks {part:?}");
-    }
-}
+use command::common::HeadKind;
+use command::{Fixture, json, refused, run, stdout};
 
 #[test]
 fn classify_prints_a_line_a_text() {

@@ -4,11 +4,11 @@ use std::io::Write;
 
 use anyhow::Result;
 use bert_core::format::Kind;
-use bert_core::{Head, Model};
+use bert_core::{Head, Model, Pooling};
 use serde_json::json;
 
 use super::{output, print_json};
-use crate::File;
+use crate::args::File;
 use crate::file::{map, parse};
 
 /// Prints sizes, names, memory and sections.
@@ -24,7 +24,29 @@ fn task(head: Head) -> &'static str {
         Head::Classify { .. } => "classify",
         Head::Tag { .. } => "tag",
         Head::Joint { .. } => "joint",
+        Head::PairClassify { .. } => "pair",
+        Head::Regress { .. } => "regress",
+        Head::Span => "span",
+        Head::Embed { .. } => "embed",
+        Head::MultiLabel { .. } => "multi-label",
         _ => "other",
+    }
+}
+
+/// How many numbers a regression gives.
+fn outputs(head: Head) -> Option<u16> {
+    match head {
+        Head::Regress { outputs } => Some(outputs),
+        _ => None,
+    }
+}
+
+/// The pooling a model was trained for, in the words of `embed --pooling`.
+fn pooling(head: Head) -> Option<&'static str> {
+    match head {
+        Head::Embed { pooling: Pooling::Mean } => Some("mean"),
+        Head::Embed { pooling: Pooling::First } => Some("cls"),
+        _ => None,
     }
 }
 
@@ -50,12 +72,15 @@ fn to_json(model: &Model<'_>, bytes: usize) -> serde_json::Value {
         "heads": c.heads,
         "feed_forward": c.feed_forward,
         "vocabulary": c.vocabulary,
+        "segments": c.segments,
         "max_length": c.max_length,
         "activation": format!("{:?}", c.activation),
         "pooler": c.pooler,
         "lower_case": c.tokenizer.lower_case,
         "labels": model.labels().iter().collect::<Vec<_>>(),
         "tags": model.tags().iter().collect::<Vec<_>>(),
+        "outputs": outputs(c.head),
+        "pooling": pooling(c.head),
         "arithmetic": c.arithmetic,
         "bytes": bytes,
         "scratch_bytes": model.scratch_bytes(c.max_length as usize),
@@ -82,6 +107,13 @@ fn print(model: &Model<'_>, bytes: usize) -> Result<()> {
     }
     if !model.tags().is_empty() {
         writeln!(out, "tags          {}: {}", model.tags().len(), names(model.tags()))?;
+    }
+    if let Some(outputs) = outputs(c.head) {
+        let texts = if c.segments < 2 { "one text" } else { "one text or two" };
+        writeln!(out, "outputs       {outputs}, for {texts}")?;
+    }
+    if let Some(pooling) = pooling(c.head) {
+        writeln!(out, "pooling       {pooling}")?;
     }
     let tests = model.self_tests().count();
     writeln!(out, "self-test     {tests} texts, arithmetic revision {}", c.arithmetic)?;

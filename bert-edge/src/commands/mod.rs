@@ -2,14 +2,20 @@
 
 mod bench;
 mod classify;
+mod embed;
 mod inspect;
+mod regress;
 mod selftest;
+mod span;
 mod tag;
 
 pub use bench::bench;
 pub use classify::classify;
+pub use embed::embed;
 pub use inspect::inspect;
+pub use regress::regress;
 pub use selftest::selftest;
+pub use span::span;
 pub use tag::tag;
 
 use std::io::{self, StdoutLock, Write};
@@ -32,4 +38,10 @@ fn print_json(value: &Value) -> Result<()> {
 fn number(probability: f32) -> Value {
     let rounded = (probability as f64 * 1e6).round() / 1e6;
     serde_json::json!(rounded)
+}
+
+/// A number of any size as a JSON number of the fewest digits that give its bits back.
+fn exact(value: f32) -> Value {
+    // The digits of a finite f32 are a number, and every number of a model is finite.
+    value.to_string().parse::<f64>().map_or(Value::Null, |value| serde_json::json!(value))
 }

@@ -7,7 +7,7 @@ use bert_core::{ScratchVec, Session};
 use serde_json::json;
 
 use super::{output, print_json};
-use crate::File;
+use crate::args::File;
 use crate::file::{map, parse};
 
 /// Runs the self-test; the error says which text failed.

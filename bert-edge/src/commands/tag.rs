@@ -7,8 +7,9 @@ use bert_core::{Head, ScratchVec, Session, Spans, Tag};
 use serde_json::{Value, json};
 
 use super::{number, output, print_json};
-use crate::File;
-use crate::file::{each_text, map, parse};
+use crate::args::File;
+use crate::file::{map, parse};
+use crate::input::each_text;
 
 struct Answer<'m> {
     label: Option<(&'m str, f32)>,
