@@ -19,6 +19,8 @@ pub(super) struct Encoder {
     norm: Norm,
     layers: Vec<Layer>,
     hidden: usize,
+    /// How many of the lowest layers are frozen, the embeddings with them; `None` if nothing is.
+    pub frozen: Option<usize>,
 }
 
 /// What the encoder keeps for its backward pass.
@@ -54,6 +56,7 @@ impl Encoder {
                 .map(|index| Layer::new(flat, config, index))
                 .collect(),
             hidden,
+            frozen: None,
         }
     }
 
@@ -94,7 +97,8 @@ impl Encoder {
         Ok(EncoderActivations { embedded, dropped, layers })
     }
 
-    /// From the gradient of the last hidden states, `[T, H]`, to those of all parameters.
+    /// From the gradient of the last hidden states, `[T, H]`, to those of all parameters that are not
+    /// frozen.
     pub fn backward(
         &self,
         ctx: &Context,
@@ -105,11 +109,15 @@ impl Encoder {
     ) -> Result<(), KernelError> {
         let mut d_out = d_hidden;
         let mut d_branch = None;
-        for (layer, kept) in self.layers.iter().zip(&kept.layers).rev() {
+        let trained = self.layers.iter().zip(&kept.layers).skip(self.frozen.unwrap_or(0));
+        for (layer, kept) in trained.rev() {
             let branch = d_branch.as_ref();
             let (through, along) = layer.backward(ctx, batch, kept, &d_out, branch, dropout)?;
             d_out = through;
             d_branch = Some(along);
+        }
+        if self.frozen.is_some() {
+            return Ok(());
         }
         if let Some(branch) = &d_branch {
             ops::add_assign(ctx, &d_out, branch)?;

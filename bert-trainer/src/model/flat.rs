@@ -3,6 +3,7 @@
 use bert_kernels::{Buffer, Context, DType, KernelError, ops};
 
 use super::parameters::ParameterTable;
+use super::rounding::{self, Matrices};
 
 /// In which type products are computed. Master weights, gradients and statistics are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -31,6 +32,13 @@ pub(super) struct FlatBuffers {
     pub grad: Buffer,
     /// The bf16 copy of `param` that products read, where the precision asks for one.
     pub low: Option<Buffer>,
+    /// The copy of `param` whose matrices are rounded as a device rounds them, if training minds it.
+    rounded: Option<Rounded>,
+}
+
+struct Rounded {
+    values: Buffer,
+    matrices: Vec<Matrices>,
 }
 
 impl FlatBuffers {
@@ -39,6 +47,7 @@ impl FlatBuffers {
         table: ParameterTable,
         values: &[f32],
         precision: Precision,
+        quantize_aware: bool,
     ) -> Result<Self, KernelError> {
         let param = ctx.upload_f32(values);
         let grad = ctx.zeros(DType::F32, table.len());
@@ -50,7 +59,28 @@ impl FlatBuffers {
                 Some(low)
             }
         };
-        Ok(Self { table, param, grad, low })
+        let rounded = quantize_aware.then(|| Rounded {
+            values: ctx.zeros(DType::F32, table.len()),
+            matrices: rounding::matrices(&table),
+        });
+        let flat = Self { table, param, grad, low, rounded };
+        flat.refresh(ctx)?;
+        Ok(flat)
+    }
+
+    /// Rounds the parameters anew, where that is asked for.
+    pub fn refresh(&self, ctx: &Context) -> Result<(), KernelError> {
+        match &self.rounded {
+            Some(Rounded { values, matrices }) => {
+                rounding::refresh(ctx, matrices, &self.param, values)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what enters the layer of this name is rounded.
+    pub fn rounds(&self, name: &str) -> bool {
+        self.rounded.is_some() && rounding::rounds(name)
     }
 
     /// Neighbouring tensors as one slice of the f32 parameters.
@@ -60,7 +90,8 @@ impl FlatBuffers {
 
     /// Neighbouring tensors as one slice of the parameters in the type that products compute in.
     pub fn compute(&self, names: &[String]) -> Buffer {
-        self.low.as_ref().unwrap_or(&self.param).slice(self.range(names))
+        let rounded = self.rounded.as_ref().map(|rounded| &rounded.values);
+        rounded.or(self.low.as_ref()).unwrap_or(&self.param).slice(self.range(names))
     }
 
     /// Neighbouring tensors as one slice of the gradients.

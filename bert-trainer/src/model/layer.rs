@@ -8,6 +8,7 @@ use super::dropout::{DropoutPlan, Place};
 use super::flat::FlatBuffers;
 use super::modules::{Linear, Norm, Normed};
 use super::parameters::PROJECTIONS;
+use super::rounding::round;
 use crate::config::Config;
 
 /// One encoder layer: H in, H out.
@@ -22,6 +23,8 @@ pub(super) struct Layer {
     intermediate: Linear,
     output: Linear,
     output_norm: Norm,
+    /// Whether queries, keys and values are rounded, as on a device.
+    rounds: bool,
 }
 
 /// What a layer keeps for its backward pass.
@@ -58,6 +61,7 @@ impl Layer {
             intermediate: linear("intermediate.dense", wide, hidden),
             output: linear("output.dense", hidden, wide),
             output_norm: norm("output.LayerNorm"),
+            rounds: flat.rounds(&name),
         }
     }
 
@@ -73,6 +77,10 @@ impl Layer {
         let drop = |place| dropout.at(self.index, place);
 
         let qkv = self.qkv.forward(ctx, input, tokens)?;
+        if self.rounds {
+            // A token's query, key and value lie one behind the other, and in each head after head.
+            round(ctx, &qkv, self.head_width)?;
+        }
         let context = ctx.empty(input.dtype(), input.len());
         let lse = ctx.empty(DType::F32, tokens * self.heads);
         ops::attention_forward(

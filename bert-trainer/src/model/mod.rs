@@ -14,29 +14,31 @@ mod layer;
 mod load;
 mod modules;
 mod parameters;
+mod rounding;
 
 use bert_kernels::{Buffer, Context, KernelError, ops};
 
 pub use batch::DeviceBatch;
 pub use dropout::DropoutPlan;
 pub use flat::Precision;
-pub use heads::{Head, Shaping, Tally, Term};
+pub use heads::{Head, Imitation, Shaping, Tally, Teaching, Term};
 pub use init::{fill as fill_initial, initial_values};
 pub use load::{
     LoadedCheckpoint, architecture, checkpoint_config, head_of, name_task, write_checkpoint,
 };
-pub use parameters::{PROJECTIONS, Parameter, ParameterTable};
+pub use parameters::{PROJECTION, PROJECTIONS, Parameter, ParameterTable, depth_of};
 
 use crate::config::{Config, HiddenAct};
 use crate::data::{PretrainBatch, TaskBatch};
 use dropout::Place;
 use encoder::{Encoder, EncoderActivations};
 use flat::FlatBuffers;
+use heads::imitation::{HiddenImitated, HiddenImitation};
 use heads::masked_lm::{Masked, MaskedActivations, MaskedLm};
 use heads::sequence::{Classified, Classifier, Pooled, Pooler};
-use heads::span::{SpanHead, Spanned};
+use heads::span::{SpanHead, Spanned, Spans};
 use heads::token::{TokenClassifier, Words};
-use heads::{Goal, Loss};
+use heads::{Goal, Imitated, Loss};
 
 /// A model on a device with its gradients.
 pub struct Model {
@@ -51,6 +53,16 @@ pub struct Model {
     sequence: Option<Classifier>,
     token: Option<TokenClassifier>,
     span: Option<SpanHead>,
+    imitation: HiddenImitation,
+}
+
+/// What a training adds to a model; nothing of it is in a checkpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Additions {
+    /// Width of a teacher's hidden states, to which a [`PROJECTION`] leads those of the model.
+    pub projection: Option<usize>,
+    /// Round what a device rounds to int8, with straight-through gradients. In f32 only.
+    pub quantize_aware: bool,
 }
 
 /// What the model should predict for a batch. Only what the head has is used.
@@ -67,6 +79,8 @@ pub struct Targets {
     pub spans: Option<Buffer>,
     /// How the loss of `sequence` is shaped.
     pub shaping: Shaping,
+    /// What a teacher says of the same batch.
+    pub teaching: Teaching,
 }
 
 impl Targets {
@@ -113,6 +127,8 @@ pub struct Losses {
     pub words: Option<Term>,
     /// Answers, `[B]`.
     pub spans: Option<Term>,
+    /// Distance from a teacher.
+    pub imitation: Imitation,
 }
 
 /// Logits of a pass, `[R, classes]` each, in the model's precision.
@@ -138,16 +154,24 @@ struct Pass {
     sequence: Option<Classified>,
     words: Option<Classified>,
     spans: Option<Spanned>,
+    imitation: Option<HiddenImitated>,
 }
 
 impl Pass {
     fn losses(&self) -> Losses {
         let term = |kept: &Classified| kept.scored.term.clone();
+        let distance = |kept: &Classified| kept.scored.imitation.clone();
         Losses {
             masked: self.masked.as_ref().map(|kept| kept.term.clone()),
             sequence: self.sequence.as_ref().map(term),
             words: self.words.as_ref().map(term),
             spans: self.spans.as_ref().map(|kept| kept.term.clone()),
+            imitation: Imitation {
+                sequence: self.sequence.as_ref().and_then(distance),
+                words: self.words.as_ref().and_then(distance),
+                spans: self.spans.as_ref().and_then(|kept| kept.imitation.clone()),
+                hidden: self.imitation.as_ref().map(|kept| kept.term.clone()),
+            },
         }
     }
 }
@@ -169,9 +193,32 @@ impl Model {
         precision: Precision,
         values: &[f32],
     ) -> Result<Self, KernelError> {
-        let table = ParameterTable::new(config, &head);
+        Self::with_additions(ctx, config, head, precision, values, Additions::default())
+    }
+
+    /// The same with what a training adds to a model; the layout is then that of
+    /// [`ParameterTable::with_projection`].
+    ///
+    /// # Errors
+    ///
+    /// What the device reports.
+    ///
+    /// # Panics
+    ///
+    /// If `values` has another length than the table, or if bf16 should be rounded to int8.
+    pub fn with_additions(
+        ctx: &Context,
+        config: &Config,
+        head: Head,
+        precision: Precision,
+        values: &[f32],
+        additions: Additions,
+    ) -> Result<Self, KernelError> {
+        let Additions { projection, quantize_aware } = additions;
+        let table = ParameterTable::with_projection(config, &head, projection);
         assert_eq!(values.len(), table.len(), "values do not match the parameter table");
-        let flat = FlatBuffers::new(ctx, table, values, precision)?;
+        assert!(!quantize_aware || precision == Precision::F32, "int8 values need f32");
+        let flat = FlatBuffers::new(ctx, table, values, precision, quantize_aware)?;
         let hidden = config.hidden_size;
         let classifier = |name, labels| Classifier::new(&flat, name, labels, hidden);
         let words = |name, labels| TokenClassifier::new(&flat, name, labels, hidden);
@@ -198,6 +245,7 @@ impl Model {
             sequence,
             token,
             span: (head == Head::Span).then(|| SpanHead::new(&flat, hidden)),
+            imitation: HiddenImitation::new(&flat, projection, hidden),
             flat,
         })
     }
@@ -240,6 +288,23 @@ impl Model {
     /// The bf16 copy of the parameters that an optimizer step must refresh, if there is one.
     pub fn low_precision(&self) -> Option<&Buffer> {
         self.flat.low.as_ref()
+    }
+
+    /// Leaves the embeddings and the lowest `layers` layers out of the backward pass from now on: it
+    /// ends above them, and their gradients stay what they are.
+    ///
+    /// For the model of a task: a masked language model has another way to the word embeddings.
+    pub fn freeze(&mut self, layers: usize) {
+        self.encoder.frozen = Some(layers);
+    }
+
+    /// Rounds the parameters anew after they changed, in a quantization-aware training.
+    ///
+    /// # Errors
+    ///
+    /// What the device reports.
+    pub fn refresh_rounded(&self) -> Result<(), KernelError> {
+        self.flat.refresh(&self.ctx)
     }
 
     /// Sets all gradients to zero.
@@ -339,11 +404,15 @@ impl Model {
             }
             _ => None,
         };
-        let spans = match (&self.span, &targets.spans) {
-            (Some(head), Some(spans)) => Some(head.forward(ctx, batch, hidden, spans)?),
+        let spans = match (&self.span, spans_of(targets)) {
+            (Some(head), Some(spans)) => Some(head.forward(ctx, batch, hidden, &spans)?),
             _ => None,
         };
-        Ok(Pass { encoder, pooled, masked, sequence, words, spans })
+        let imitation = match hidden_of(targets) {
+            Some(taught) => Some(self.imitation.forward(ctx, hidden, batch.tokens, &taught)?),
+            None => None,
+        };
+        Ok(Pass { encoder, pooled, masked, sequence, words, spans, imitation })
     }
 
     fn backward(
@@ -376,8 +445,14 @@ impl Model {
         {
             head.backward(ctx, kept, &words, scale, &d_hidden)?;
         }
-        if let (Some(head), Some(kept), Some(spans)) = (&self.span, &pass.spans, &targets.spans) {
-            let d_rows = head.backward(ctx, batch, kept, hidden, spans, scale)?;
+        if let (Some(head), Some(kept), Some(spans)) = (&self.span, &pass.spans, spans_of(targets))
+        {
+            let d_rows = head.backward(ctx, batch, kept, hidden, &spans, scale)?;
+            ops::add_assign(ctx, &d_hidden, &d_rows)?;
+        }
+        if let (Some(kept), Some(taught)) = (&pass.imitation, hidden_of(targets)) {
+            let tokens = batch.tokens;
+            let d_rows = self.imitation.backward(ctx, kept, hidden, tokens, &taught, scale)?;
             ops::add_assign(ctx, &d_hidden, &d_rows)?;
         }
         self.encoder.backward(ctx, batch, &pass.encoder, d_hidden, dropout)
@@ -390,7 +465,12 @@ impl Model {
             Head::Regress { .. } => Loss::SquaredError,
             _ => Loss::CrossEntropy,
         };
-        let targets_of = |sequence| Goal { loss, targets: sequence, shaping: &targets.shaping };
+        let targets_of = |sequence| Goal {
+            loss,
+            targets: sequence,
+            shaping: &targets.shaping,
+            teacher: targets.teaching.of(&targets.teaching.sequence),
+        };
         targets.sequence.as_ref().map(targets_of)
     }
 
@@ -410,7 +490,17 @@ fn masked_of(targets: &Targets) -> Option<Masked<'_>> {
 
 fn words_of(targets: &Targets) -> Option<Words<'_>> {
     let (index, target) = targets.words.as_ref()?;
-    (!index.is_empty()).then_some(Words { index, target })
+    let teacher = targets.teaching.of(&targets.teaching.words);
+    (!index.is_empty()).then_some(Words { index, target, teacher })
+}
+
+fn spans_of(targets: &Targets) -> Option<Spans<'_>> {
+    let teacher = targets.teaching.of(&targets.teaching.spans);
+    targets.spans.as_ref().map(|spans| Spans { targets: spans, teacher })
+}
+
+fn hidden_of(targets: &Targets) -> Option<Imitated<'_>> {
+    targets.teaching.of(&targets.teaching.hidden)
 }
 
 fn activation_of(config: &Config) -> ops::Activation {

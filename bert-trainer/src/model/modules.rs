@@ -6,6 +6,7 @@
 use bert_kernels::{Buffer, Context, DType, KernelError, ops};
 
 use super::flat::FlatBuffers;
+use super::rounding::rounded;
 
 /// `y = x Wᵀ + b`, `W: [outputs, inputs]`.
 pub(super) struct Linear {
@@ -15,6 +16,8 @@ pub(super) struct Linear {
     d_bias: Buffer,
     outputs: usize,
     inputs: usize,
+    /// Whether inputs are rounded first, as on a device.
+    rounds: bool,
 }
 
 impl Linear {
@@ -29,6 +32,7 @@ impl Linear {
             d_bias: flat.gradient(&biases),
             outputs,
             inputs,
+            rounds: names.iter().all(|name| flat.rounds(name)),
         }
     }
 
@@ -62,10 +66,11 @@ impl Linear {
         rows: usize,
         epilogue: ops::Epilogue<'_>,
     ) -> Result<(), KernelError> {
+        let x = self.input(ctx, x)?;
         ops::gemm(
             ctx,
             ops::Gemm {
-                a: x,
+                a: &x,
                 b: &self.weight,
                 c: out,
                 m: rows,
@@ -78,6 +83,12 @@ impl Linear {
         )
     }
 
+    /// What the product reads of an input `x: [rows, inputs]`. A backward pass rounds again: that is
+    /// cheaper than to keep it.
+    fn input(&self, ctx: &Context, x: &Buffer) -> Result<Buffer, KernelError> {
+        if self.rounds { rounded(ctx, x, self.inputs) } else { Ok(x.clone()) }
+    }
+
     /// Adds the gradients of weight and bias and gives that of the input, `[rows, inputs]`.
     pub fn backward(
         &self,
@@ -86,11 +97,12 @@ impl Linear {
         d_out: &Buffer,
         rows: usize,
     ) -> Result<Buffer, KernelError> {
+        let read = self.input(ctx, x)?;
         ops::gemm(
             ctx,
             ops::Gemm {
                 a: d_out,
-                b: x,
+                b: &read,
                 c: &self.d_weight,
                 m: self.outputs,
                 n: self.inputs,

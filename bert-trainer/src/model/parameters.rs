@@ -40,6 +40,19 @@ impl Parameter {
     }
 }
 
+/// The layer that distillation learns beside a model: its tensors are in no checkpoint.
+pub const PROJECTION: &str = "distillation.projection";
+
+/// How far from the input a tensor of BERT lies: 0 of the embeddings, l of layer l of 1 … L, `None` of
+/// what stands on the encoder.
+pub fn depth_of(name: &str) -> Option<usize> {
+    if name.starts_with("bert.embeddings.") {
+        return Some(0);
+    }
+    let (index, _) = name.strip_prefix("bert.encoder.layer.")?.split_once('.')?;
+    index.parse().ok().map(|index: usize| index + 1)
+}
+
 /// All parameters of a model in the order in which they lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterTable {
@@ -53,6 +66,12 @@ pub const PROJECTIONS: [&str; 3] = ["query", "key", "value"];
 impl ParameterTable {
     /// The layout of a model of this configuration with this head.
     pub fn new(config: &Config, head: &Head) -> Self {
+        Self::with_projection(config, head, None)
+    }
+
+    /// The same with a [`PROJECTION`] of the hidden states to the width of a teacher, if it has one,
+    /// behind everything else.
+    pub fn with_projection(config: &Config, head: &Head, teacher: Option<usize>) -> Self {
         let mut table = Self { parameters: Vec::new(), len: 0 };
         let hidden = config.hidden_size;
         let embeddings = "bert.embeddings";
@@ -95,6 +114,9 @@ impl ParameterTable {
             }
             Head::Span => table.linear("qa_outputs", 2, hidden),
         }
+        if let Some(width) = teacher {
+            table.linear(PROJECTION, width, hidden);
+        }
         table.len = table.len.next_multiple_of(ops::BLOCK);
         table
     }
@@ -126,10 +148,16 @@ impl ParameterTable {
 
     /// One value a block of [`ops::BLOCK`] elements: 1 where weight decay applies, else 0.
     pub fn decay_blocks(&self) -> Vec<f32> {
+        self.blocks(|parameter| if parameter.decayed { 1.0 } else { 0.0 })
+    }
+
+    /// One value a block of [`ops::BLOCK`] elements: that of its tensor, 0 in padding. Neighbours in
+    /// one block, as query, key and value may be, must have one value.
+    pub fn blocks(&self, value: impl Fn(&Parameter) -> f32) -> Vec<f32> {
         let mut blocks = vec![0.0; self.len / ops::BLOCK];
-        for parameter in self.parameters.iter().filter(|parameter| parameter.decayed) {
+        for parameter in &self.parameters {
             let range = parameter.range();
-            blocks[range.start / ops::BLOCK..range.end.div_ceil(ops::BLOCK)].fill(1.0);
+            blocks[range.start / ops::BLOCK..range.end.div_ceil(ops::BLOCK)].fill(value(parameter));
         }
         blocks
     }

@@ -31,6 +31,7 @@ pub struct Optimizer {
     first: Buffer,
     second: Buffer,
     decay: Buffer,
+    rate: Option<Buffer>,
     norm: Buffer,
     workspace: Buffer,
     steps: u32,
@@ -59,10 +60,17 @@ impl Optimizer {
             first: ctx.upload_f32(first),
             second: ctx.upload_f32(second),
             decay: ctx.upload_f32(&model.table().decay_blocks()),
+            rate: None,
             norm: ctx.empty(DType::F32, 1),
             workspace: ctx.empty(DType::F32, workspace),
             steps,
         }
+    }
+
+    /// Lets each block of [`ops::BLOCK`] elements learn with its factor of the learning rate from now
+    /// on, weight decay included; where it is 0 the parameters keep their bits.
+    pub fn set_rates(&mut self, model: &Model, blocks: &[f32]) {
+        self.rate = Some(model.context().upload_f32(blocks));
     }
 
     /// One step: clips the model's gradients, updates its parameters and sets the gradients to zero.
@@ -87,7 +95,7 @@ impl Optimizer {
                 max_norm: self.options.max_norm,
                 grad_scale: 1.0,
                 decay: &self.decay,
-                rate: None,
+                rate: self.rate.as_ref(),
                 learning_rate,
                 beta1: self.options.beta1,
                 beta2: self.options.beta2,
@@ -97,6 +105,7 @@ impl Optimizer {
                 low: model.low_precision(),
             },
         )?;
+        model.refresh_rounded()?;
         model.zero_gradients()
     }
 

@@ -2,7 +2,7 @@
 
 use bert_kernels::{Buffer, Context, DType, KernelError, ops};
 
-use super::Term;
+use super::{Imitated, Term};
 
 /// Which loss a classifier learns by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(in crate::model) struct Goal<'a> {
     pub loss: Loss,
     pub targets: &'a Buffer,
     pub shaping: &'a Shaping,
+    /// What a teacher says.
+    pub teacher: Option<Imitated<'a>>,
 }
 
 /// Outputs with what their gradient needs.
@@ -41,6 +43,8 @@ pub(in crate::model) struct Scored {
     pub logits: Buffer,
     lse: Option<Buffer>,
     pub term: Term,
+    /// The distance from the teacher.
+    pub imitation: Option<Term>,
 }
 
 impl Goal<'_> {
@@ -97,11 +101,12 @@ impl Goal<'_> {
                 )?;
             }
         }
-        Ok(Scored { logits, lse, term })
+        let imitation = self.teacher.map(|teacher| teacher.score(ctx, &logits, rows, classes));
+        Ok(Scored { imitation: imitation.transpose()?, logits, lse, term })
     }
 
-    /// Gradient of `scale` times the mean of the losses with respect to the logits,
-    /// `[rows, classes]`.
+    /// Gradient of `scale` times the mean of the losses, weighted with the distance from a teacher,
+    /// with respect to the logits, `[rows, classes]`.
     pub fn gradient(
         &self,
         ctx: &Context,
@@ -111,6 +116,9 @@ impl Goal<'_> {
     ) -> Result<Buffer, KernelError> {
         let rows = scored.term.loss.len();
         let d_logits = ctx.empty(scored.logits.dtype(), scored.logits.len());
+        let taught =
+            self.teacher.map(|teacher| teacher.gradient(ctx, &scored.logits, rows, classes, scale));
+        let scale = scale * Imitated::rest(&self.teacher);
         let scale = scale / self.shaping.total.unwrap_or(rows as f32);
         match (self.loss, &scored.lse) {
             (Loss::CrossEntropy, Some(lse)) => ops::cross_entropy_backward(
@@ -148,6 +156,9 @@ impl Goal<'_> {
                     width: classes,
                 },
             )?,
+        }
+        if let Some(taught) = taught {
+            ops::add_assign(ctx, &d_logits, &taught?)?;
         }
         Ok(d_logits)
     }

@@ -1,5 +1,6 @@
 //! What stands on the encoder: the pre-training heads and one more layer for each task.
 
+pub(super) mod imitation;
 mod loss;
 pub(super) mod masked_lm;
 pub(super) mod sequence;
@@ -8,6 +9,8 @@ pub(super) mod token;
 
 use bert_kernels::{Buffer, Context, DType, KernelError, ops};
 
+pub(super) use imitation::Imitated;
+pub use imitation::{Imitation, Teaching};
 pub use loss::Shaping;
 pub(super) use loss::{Goal, Loss};
 

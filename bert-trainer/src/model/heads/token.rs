@@ -4,7 +4,7 @@ use bert_kernels::{Buffer, Context, KernelError, ops};
 
 use super::loss::{Goal, Loss, Shaping};
 use super::sequence::{Classified, Classifier};
-use super::{gather, scatter_add};
+use super::{Imitated, gather, scatter_add};
 use crate::model::flat::FlatBuffers;
 
 /// A classifier on chosen tokens.
@@ -17,6 +17,8 @@ pub(in crate::model) struct TokenClassifier {
 pub(in crate::model) struct Words<'a> {
     pub index: &'a Buffer,
     pub target: &'a Buffer,
+    /// What a teacher says of them.
+    pub teacher: Option<Imitated<'a>>,
 }
 
 /// Tags are learned by the plain cross-entropy.
@@ -24,7 +26,8 @@ const PLAIN: Shaping = Shaping { label_smoothing: 0.0, class_weights: None, tota
 
 impl<'a> Words<'a> {
     fn goal(&self) -> Goal<'a> {
-        Goal { loss: Loss::CrossEntropy, targets: self.target, shaping: &PLAIN }
+        let (targets, teacher) = (self.target, self.teacher);
+        Goal { loss: Loss::CrossEntropy, targets, shaping: &PLAIN, teacher }
     }
 }
 
