@@ -10,6 +10,7 @@ use crate::atomic;
 use crate::data::tasks::{self, TaskKind};
 use crate::evaluate::{DevicePredictor, Predictor as _, evaluate};
 use crate::export::export;
+use crate::report::{DataFile, Int8Record, Metrics, RunRecord};
 
 /// Quantize a fine-tuned model to int8 and write it as one file for the device.
 ///
@@ -46,7 +47,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     let bytes = export(&args.model, task, args.max_length.map(|length| length as usize))?;
     let mut predictor = DevicePredictor::from_bytes(&args.output, bytes)?;
     let mut lines = Vec::new();
-    let mut evaluation = json!(null);
+    let (mut evaluation, mut int8) = (json!(null), None);
     if let Some(eval) = &args.eval {
         let task = predictor.task();
         let examples = tasks::read(eval, task, &args.read.options())?;
@@ -62,9 +63,23 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
             "metrics": metrics.to_json(),
             "examples": examples.len(),
         });
+        let finite = metrics.iter().filter(|(_, value)| value.is_finite());
+        int8 = Some(Int8Record {
+            data: DataFile::of("eval", eval, examples.len() as u64)?,
+            metrics: finite.collect::<Metrics>(),
+            f32: None,
+            model_bytes: predictor.model_bytes() as u64,
+            scratch_bytes: predictor.scratch_bytes() as u64,
+        });
     }
     atomic::write_file(&args.output, predictor.bytes())
         .with_context(|| format!("{}: cannot write the model", args.output.display()))?;
+    // The record is of use to the report alone: where it cannot be written, the model is no worse.
+    if let Some(int8) = int8
+        && let Err(error) = RunRecord::add_int8(&args.model, int8)
+    {
+        eprintln!("the record of the run does not have the figures of int8: {error}");
+    }
     lines.insert(
         0,
         format!(

@@ -1,11 +1,13 @@
 //! Evaluation with the field's metrics, of a checkpoint in f32 and of an exported model through
 //! `bert-core` itself: the same files, the same counting.
 
+mod detail;
 mod device;
 mod host;
 mod pretraining;
 mod score;
 
+pub use detail::detail;
 pub use device::DevicePredictor;
 pub use host::HostPredictor;
 pub use pretraining::{PretrainingMetrics, evaluate_pretraining};
