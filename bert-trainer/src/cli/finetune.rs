@@ -6,7 +6,10 @@ use serde_json::json;
 
 use super::{AnswerArgs, DeviceArgs, ReadArgs, Report, Task};
 use crate::data::tasks::TaskKind;
-use crate::train::{ClassWeights, FinetunePlan, Keep, finetune};
+use crate::train::{ClassWeights, Distillation, FinetunePlan, Keep, finetune};
+
+/// Heading of the options that make small models better.
+const DEVICE_MODELS: &str = "Small models for devices";
 
 /// Fine-tune a pre-trained model for a task.
 ///
@@ -49,6 +52,29 @@ pub struct Args {
     /// Decoupled weight decay of all but biases and layer norms.
     #[arg(long, default_value_t = 0.01)]
     weight_decay: f32,
+    /// Each layer learns this much slower than the one above it, the embeddings slowest; head and
+    /// pooler learn with --learning-rate. 0.95 keeps more of the pre-training; 1 is the same for all.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    layer_decay: f32,
+    /// Keep the embeddings and the lowest N layers as they are, which saves their backward pass; 0
+    /// keeps the embeddings alone, and all layers leave pooler and head to learn.
+    #[arg(long, value_name = "N")]
+    freeze_layers: Option<u32>,
+    /// Learn from this larger model too (knowledge distillation): a checkpoint that finetune made for
+    /// the same task and labels. Its tokenizer may be another one if the task labels whole texts.
+    #[arg(long, value_name = "DIR", help_heading = DEVICE_MODELS)]
+    teacher: Option<PathBuf>,
+    /// Share of the loss that is the distance from the teacher's logits; the rest is the task's.
+    #[arg(long, default_value_t = 0.5, requires = "teacher", help_heading = DEVICE_MODELS)]
+    distill_weight: f32,
+    /// Come close to the teacher's last hidden states too, through a learned projection where the
+    /// widths differ. The teacher must have the same tokenizer, and reads every batch anew.
+    #[arg(long, requires = "teacher", help_heading = DEVICE_MODELS)]
+    distill_hidden: bool,
+    /// Round weights and activations to int8 while training, exactly as a device will, so that the
+    /// exported model loses less. The metrics are those of the rounded model. Needs f32.
+    #[arg(long, help_heading = DEVICE_MODELS)]
+    quantize_aware: bool,
     /// Dropout probability of hidden states, attention and classifier; the config's if not given.
     #[arg(long)]
     dropout: Option<f64>,
@@ -92,6 +118,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         learning_rate: args.learning_rate,
         warmup_ratio: args.warmup_ratio,
         weight_decay: args.weight_decay,
+        layer_decay: args.layer_decay,
+        freeze_layers: args.freeze_layers.map(|layers| layers as usize),
+        distillation: args.teacher.map(|teacher| Distillation {
+            teacher,
+            weight: args.distill_weight,
+            hidden: args.distill_hidden,
+        }),
+        quantize_aware: args.quantize_aware,
         dropout: args.dropout,
         label_smoothing: args.label_smoothing,
         class_weights: args.class_weights,

@@ -7,7 +7,7 @@ mod pretrain;
 mod record;
 mod schedule;
 
-pub use finetune::{ClassWeights, FinetunePlan, FinetuneSummary, Keep, finetune};
+pub use finetune::{ClassWeights, Distillation, FinetunePlan, FinetuneSummary, Keep, finetune};
 pub use optimizer::{Optimizer, OptimizerOptions};
 pub use prefetch::Prefetch;
 pub use pretrain::{PretrainPaths, PretrainPlan, PretrainSummary, pretrain};

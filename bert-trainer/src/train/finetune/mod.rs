@@ -1,8 +1,12 @@
 //! Fine-tuning: a new head on a pre-trained encoder, all parameters trained (Devlin et al. 2018,
 //! section 3.2).
 
+mod history;
 mod plan;
+mod rates;
 mod record;
+mod teacher;
+mod trainer;
 mod weights;
 
 use std::path::Path;
@@ -11,22 +15,27 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use bert_kernels::Context;
 
-pub use plan::{ClassWeights, FinetunePlan, Keep};
+pub use plan::{ClassWeights, Distillation, FinetunePlan, Keep};
 
 use super::{Optimizer, OptimizerOptions, Schedule};
 use crate::checkpoint;
 use crate::config::Config;
 use crate::data::tasks::{self, EncodeOptions, TaskData, TaskLabels};
-use crate::data::{DataError, TaskBatch, TextTokenizer};
+use crate::data::{DataError, TextTokenizer};
 use crate::evaluate::{
-    HostPredictor, Predictor as _, TaskMetrics, answers_for, larger_is_better, score,
+    HostPredictor, Prediction, Predictor as _, TaskMetrics, answers_for, detail, larger_is_better,
+    score,
 };
 use crate::log::Progress;
 use crate::model::{
-    DeviceBatch, DropoutPlan, LoadedCheckpoint, Losses, Model, Targets, checkpoint_config, head_of,
-    name_task, write_checkpoint,
+    Additions, LoadedCheckpoint, Model, PROJECTION, ParameterTable, Precision, checkpoint_config,
+    fill_initial, head_of, name_task, write_checkpoint,
 };
+use history::{Epoch, History};
+use rates::Rates;
 use record::Record;
+use teacher::{Student, Teacher};
+use trainer::Trainer;
 use weights::Weights;
 
 /// What a fine-tuning came to.
@@ -55,6 +64,10 @@ pub struct FinetuneSummary {
 /// Bad files or checkpoints, named with line and expectation; what the device reports.
 pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSummary> {
     let start = Instant::now();
+    ensure!(
+        !plan.quantize_aware || plan.precision == Precision::F32,
+        "--quantize-aware: int8 values need --precision f32"
+    );
     let train = tasks::read(&plan.train, plan.task, &plan.read)?;
     let eval = tasks::read(&plan.eval, plan.task, &plan.read)?;
     let labels = TaskLabels::collect(plan.task, &train);
@@ -68,6 +81,7 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
         tokenizer.vocabulary_size(),
         config.vocab_size
     );
+    let rates = Rates::new(config.num_hidden_layers, plan.layer_decay, plan.freeze_layers)?;
     let positions = config.max_position_embeddings;
     let max_length = plan.max_length.unwrap_or(positions);
     ensure!(
@@ -83,7 +97,24 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
     encode(&plan.eval, &eval)?;
     let weights = Weights::new(ctx, plan.class_weights, plan.label_smoothing, plan.task, &data)?;
 
-    let model = Model::new(ctx, &config, checkpoint.head, plan.precision, checkpoint.values())?;
+    let student =
+        Student { labels: &labels, tokenizer: &tokenizer, options, raw: &train, data: &data };
+    let teacher = Teacher::open(ctx, plan, student)?;
+    let additions = Additions {
+        projection: teacher.as_ref().and_then(|teacher| teacher.projection(config.hidden_size)),
+        quantize_aware: plan.quantize_aware,
+    };
+    let values = values_with(&checkpoint, additions.projection, plan.seed);
+    let mut model =
+        Model::with_additions(ctx, &config, checkpoint.head, plan.precision, &values, additions)?;
+    if let Some(layers) = plan.freeze_layers {
+        model.freeze(layers);
+    }
+    let options = OptimizerOptions { weight_decay: plan.weight_decay, ..Default::default() };
+    let mut optimizer = Optimizer::new(&model, options);
+    if let Some(blocks) = rates.blocks(model.table()) {
+        optimizer.set_rates(&model, &blocks);
+    }
     let steps_per_epoch = data.steps_per_epoch(plan.batch_size);
     let total_steps = steps_per_epoch * u64::from(plan.epochs);
     let mut trainer = Trainer {
@@ -91,32 +122,32 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
         plan,
         config: &config,
         model: &model,
-        optimizer: Optimizer::new(
-            &model,
-            OptimizerOptions { weight_decay: plan.weight_decay, ..Default::default() },
-        ),
+        optimizer,
         schedule: Schedule {
             peak: plan.learning_rate,
             warmup_steps: (total_steps as f64 * f64::from(plan.warmup_ratio)) as u64,
             total_steps,
         },
         weights,
+        teacher: teacher.as_ref(),
         step: 0,
     };
 
     let mut predictor = HostPredictor::new(&model, plan.task, &labels, &tokenizer, max_length);
     predictor.set_answer_options(answers_for(plan.answers, &eval));
-    let mut record = Record::open(ctx, &plan.output)?;
+    let mut history = History::begin(plan, &model, [train.len(), eval.len()])?;
+    let mut record =
+        Record::open(ctx, &plan.output, teacher.as_ref().map_or(0.0, Teacher::weight))?;
     let mut progress = Progress::new("finetune", total_steps);
     let mut best: Option<(u32, TaskMetrics)> = None;
-    let mut kept: Option<(u32, f64, TaskMetrics)> = None;
+    let mut kept: Option<Kept> = None;
     let mut epoch = 0;
     while epoch < plan.epochs {
         let order = data.epoch(plan.seed, u64::from(epoch), plan.batch_size);
         epoch += 1;
         for examples in order {
             let batch = data.batch(&examples);
-            let losses = trainer.train(&batch)?;
+            let losses = trainer.train(&examples, &batch)?;
             let tokens = batch.tokens.tokens() as u64;
             record.add(&trainer.optimizer, losses, trainer.learning_rate(), trainer.step)?;
             progress.step(trainer.step, tokens);
@@ -127,7 +158,8 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
             "the loss is {loss} after epoch {epoch}: lower --learning-rate {}",
             plan.learning_rate
         );
-        let metrics = score(plan.task, &labels, &eval, &predictor.predict(&eval)?);
+        let predicted = predictor.predict(&eval)?;
+        let metrics = score(plan.task, &labels, &eval, &predicted);
         record.evaluated(trainer.step, epoch, &metrics)?;
         progress.note(&format!(
             "epoch {epoch}/{}: loss {loss:.4}, {}",
@@ -135,6 +167,17 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
             metrics.describe()
         ));
         let better = best.as_ref().is_none_or(|(_, best)| is_better(&metrics, best));
+        history.add(
+            &plan.output,
+            &Epoch {
+                number: epoch,
+                step: trainer.step,
+                loss,
+                learning_rate: trainer.learning_rate(),
+                metrics: &metrics,
+                is_best: better,
+            },
+        )?;
         if better {
             best = Some((epoch, metrics.clone()));
         }
@@ -142,7 +185,7 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
             save(plan, &model)?;
         }
         if better || plan.keep == Keep::Last {
-            kept = Some((epoch, loss, metrics));
+            kept = Some(Kept { epoch, loss, metrics, predicted });
         }
         let waited = best.as_ref().map_or(0, |(best, _)| epoch - best);
         if plan.patience.is_some_and(|patience| waited >= patience) {
@@ -154,11 +197,13 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
     if plan.keep == Keep::Last {
         save(plan, &model)?;
     }
-    let (kept, loss, metrics) = kept.context("no epoch was trained")?;
+    let kept = kept.context("no epoch was trained")?;
+    let evaluations = detail(plan.task, &labels, &eval, &kept.predicted);
+    history.finish(plan, kept.epoch, &kept.metrics, evaluations)?;
     Ok(FinetuneSummary {
-        metrics,
-        loss,
-        epoch: kept,
+        metrics: kept.metrics,
+        loss: kept.loss,
+        epoch: kept.epoch,
         epochs: epoch,
         train_examples: train.len(),
         eval_examples: eval.len(),
@@ -166,47 +211,29 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
     })
 }
 
-/// Whether the metric a task is judged by got better.
+/// The epoch whose checkpoint is kept, and what it says of the evaluation file.
+struct Kept {
+    epoch: u32,
+    loss: f64,
+    metrics: TaskMetrics,
+    predicted: Vec<Prediction>,
+}
+
+/// Whether the metric a task is judged by got better; any number is better than none.
 fn is_better(found: &TaskMetrics, best: &TaskMetrics) -> bool {
     let (name, found) = found.headline();
     let (_, best) = best.headline();
+    if best.is_nan() {
+        return !found.is_nan();
+    }
     if larger_is_better(name) { found > best } else { found < best }
 }
 
 fn save(plan: &FinetunePlan, model: &Model) -> anyhow::Result<()> {
     let values = model.context().read_f32(model.parameters())?;
-    write_checkpoint(&plan.output, model.config(), model.table(), &values, &plan.model)
-}
-
-/// The model in training.
-struct Trainer<'a> {
-    ctx: &'a Context,
-    plan: &'a FinetunePlan,
-    config: &'a Config,
-    model: &'a Model,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    weights: Weights,
-    step: u64,
-}
-
-impl Trainer<'_> {
-    /// One step of the optimizer.
-    fn train(&mut self, batch: &TaskBatch) -> anyhow::Result<Losses> {
-        let device_batch = DeviceBatch::upload(self.ctx, &batch.tokens);
-        let mut targets = Targets::task(self.ctx, self.model.head(), batch);
-        targets.shaping = self.weights.shaping(batch);
-        let dropout = DropoutPlan::training(self.config, self.plan.seed, self.step);
-        let losses = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
-        self.optimizer.step(self.model, self.schedule.learning_rate(self.step))?;
-        self.step += 1;
-        Ok(losses)
-    }
-
-    /// The rate of the last step.
-    fn learning_rate(&self) -> f32 {
-        self.schedule.learning_rate(self.step.saturating_sub(1))
-    }
+    // What training added lies behind the tensors of this table.
+    let table = ParameterTable::new(model.config(), &model.head());
+    write_checkpoint(&plan.output, model.config(), &table, &values, &plan.model)
 }
 
 /// Configuration of the fine-tuned model and its first values: the encoder of the checkpoint under a
@@ -222,6 +249,17 @@ fn start_from(plan: &FinetunePlan, labels: &TaskLabels) -> anyhow::Result<Loaded
     let head = head_of(plan.task, labels);
     let task = (plan.task, labels.clone());
     LoadedCheckpoint::with_new_head(&plan.model, config, head, task, plan.seed)
+}
+
+/// The checkpoint's values with initial ones for a projection to a teacher of this width.
+fn values_with(checkpoint: &LoadedCheckpoint, teacher: Option<usize>, seed: u64) -> Vec<f32> {
+    let table = ParameterTable::with_projection(&checkpoint.config, &checkpoint.head, teacher);
+    let mut values = checkpoint.values().to_vec();
+    values.resize(table.len(), 0.0);
+    for parameter in table.parameters().iter().filter(|one| one.name.starts_with(PROJECTION)) {
+        fill_initial(&mut values[parameter.range()], parameter, &checkpoint.config, seed);
+    }
+    values
 }
 
 /// A directory that holds another model is refused before the work, not after it.

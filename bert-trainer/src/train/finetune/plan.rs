@@ -30,6 +30,14 @@ pub struct FinetunePlan {
     pub warmup_ratio: f32,
     /// Decoupled weight decay.
     pub weight_decay: f32,
+    /// ξ, by which each layer learns slower than the one above it, in (0, 1]; 1 changes nothing.
+    pub layer_decay: f32,
+    /// Keep the embeddings and this many of the lowest layers as they are.
+    pub freeze_layers: Option<usize>,
+    /// Learn from another model too.
+    pub distillation: Option<Distillation>,
+    /// Round what a device rounds to int8, so that the weights learn to live with it.
+    pub quantize_aware: bool,
     /// Dropout probability, where it should differ from the checkpoint's.
     pub dropout: Option<f64>,
     /// Probability that is spread evenly over all labels of a text.
@@ -48,6 +56,17 @@ pub struct FinetunePlan {
     pub seed: u64,
     /// In which type products are computed.
     pub precision: Precision,
+}
+
+/// Whom to learn from, and how much.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distillation {
+    /// Checkpoint of a model that is fine-tuned for the same task with the same labels.
+    pub teacher: PathBuf,
+    /// w in `(1 − w) · task + w · teacher`, in [0, 1].
+    pub weight: f32,
+    /// Learn the last hidden states beside the logits.
+    pub hidden: bool,
 }
 
 /// How much the labels of texts count in the loss.

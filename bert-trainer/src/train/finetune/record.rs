@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::evaluate::TaskMetrics;
 use crate::log::{MetricsFile, TensorBoard};
-use crate::model::{Losses, Tally};
+use crate::model::{Imitation, Losses, Tally};
 use crate::train::Optimizer;
 
 /// Steps between lines of metrics.
@@ -38,16 +38,20 @@ pub(super) struct Record<'a> {
     board: TensorBoard,
     /// Losses on the device, not yet read.
     pending: Vec<Losses>,
+    /// w, the weight of a teacher.
+    weight: f64,
     epoch: Sums,
 }
 
 impl<'a> Record<'a> {
-    pub fn open(ctx: &'a Context, output: &Path) -> anyhow::Result<Self> {
+    /// `weight` is that of a teacher's part of the loss; 0 without one.
+    pub fn open(ctx: &'a Context, output: &Path, weight: f32) -> anyhow::Result<Self> {
         Ok(Self {
             ctx,
             metrics: MetricsFile::open(output, 0)?,
             board: TensorBoard::open(output, 0)?,
             pending: Vec::new(),
+            weight: f64::from(weight),
             epoch: Sums::default(),
         })
     }
@@ -77,7 +81,7 @@ impl<'a> Record<'a> {
         step: u64,
     ) -> anyhow::Result<f64> {
         self.log(optimizer, learning_rate, step)?;
-        Ok(std::mem::take(&mut self.epoch).mean())
+        Ok(std::mem::take(&mut self.epoch).mean(self.weight))
     }
 
     /// Writes the metrics after an epoch.
@@ -105,7 +109,7 @@ impl<'a> Record<'a> {
         self.epoch.add(&sums);
         let norm = self.ctx.read_f32(optimizer.gradient_norm())?;
         let gradient_norm = norm.first().copied().unwrap_or(0.0);
-        let line = Line { step, loss: sums.mean(), learning_rate: rate, gradient_norm };
+        let line = Line { step, loss: sums.mean(self.weight), learning_rate: rate, gradient_norm };
         self.board.scalar(step, "loss/train", line.loss as f32)?;
         self.board.scalar(step, "learning_rate", rate)?;
         self.board.scalar(step, "gradient_norm", gradient_norm)?;
@@ -117,16 +121,20 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Sums of losses over the parts of a task.
+/// Sums of losses over the parts of a task, and of the distances from a teacher.
 #[derive(Default)]
 struct Sums {
     parts: [Tally; 3],
+    distances: [Tally; 4],
 }
 
 impl Sums {
     fn read(&mut self, ctx: &Context, losses: &Losses) -> anyhow::Result<()> {
+        let Imitation { sequence, words, spans, hidden } = &losses.imitation;
         let terms = [&losses.sequence, &losses.words, &losses.spans];
-        for (sum, term) in self.parts.iter_mut().zip(terms) {
+        let distances = [sequence, words, spans, hidden];
+        let sums = self.parts.iter_mut().chain(&mut self.distances);
+        for (sum, term) in sums.zip(terms.into_iter().chain(distances)) {
             if let Some(term) = term {
                 sum.add(term.read(ctx)?);
             }
@@ -135,13 +143,15 @@ impl Sums {
     }
 
     fn add(&mut self, other: &Self) {
-        for (sum, part) in self.parts.iter_mut().zip(&other.parts) {
+        let sums = self.parts.iter_mut().chain(&mut self.distances);
+        for (sum, part) in sums.zip(other.parts.iter().chain(&other.distances)) {
             sum.add(*part);
         }
     }
 
-    /// Mean over the examples and words, a sum over the parts.
-    fn mean(&self) -> f64 {
-        self.parts.iter().map(Tally::mean_loss).sum()
+    /// Mean over the examples and words, a sum over the parts; a teacher has the share `weight`.
+    fn mean(&self, weight: f64) -> f64 {
+        let sum = |tallies: &[Tally]| tallies.iter().map(Tally::mean_loss).sum::<f64>();
+        (1.0 - weight) * sum(&self.parts) + weight * sum(&self.distances)
     }
 }

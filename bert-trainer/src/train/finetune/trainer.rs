@@ -1,0 +1,46 @@
+//! The model in training: one step of the optimizer after the other.
+
+use bert_kernels::Context;
+
+use super::FinetunePlan;
+use super::teacher::Teacher;
+use super::weights::Weights;
+use crate::config::Config;
+use crate::data::TaskBatch;
+use crate::model::{DeviceBatch, DropoutPlan, Losses, Model, Targets};
+use crate::train::{Optimizer, Schedule};
+
+/// The model in training.
+pub(super) struct Trainer<'a> {
+    pub ctx: &'a Context,
+    pub plan: &'a FinetunePlan,
+    pub config: &'a Config,
+    pub model: &'a Model,
+    pub optimizer: Optimizer,
+    pub schedule: Schedule,
+    pub weights: Weights,
+    pub teacher: Option<&'a Teacher>,
+    pub step: u64,
+}
+
+impl Trainer<'_> {
+    /// One step of the optimizer on a batch of the training examples `indices`.
+    pub fn train(&mut self, indices: &[u32], batch: &TaskBatch) -> anyhow::Result<Losses> {
+        let device_batch = DeviceBatch::upload(self.ctx, &batch.tokens);
+        let mut targets = Targets::task(self.ctx, self.model.head(), batch);
+        targets.shaping = self.weights.shaping(batch);
+        if let Some(teacher) = self.teacher {
+            targets.teaching = teacher.teaching(self.ctx, indices, &device_batch)?;
+        }
+        let dropout = DropoutPlan::training(self.config, self.plan.seed, self.step);
+        let losses = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+        self.optimizer.step(self.model, self.schedule.learning_rate(self.step))?;
+        self.step += 1;
+        Ok(losses)
+    }
+
+    /// The rate of the last step.
+    pub fn learning_rate(&self) -> f32 {
+        self.schedule.learning_rate(self.step.saturating_sub(1))
+    }
+}
