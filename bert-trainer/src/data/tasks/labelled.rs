@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::squad::read_squad;
-use super::table::{Fields, TableFormat, Wanted, read_table};
+use super::table::{Fields, TableFormat, Wanted, read_damaged_table, read_table};
 use super::{Gold, RawExample, ReadOptions, TaskKind};
 use crate::data::DataError;
 
@@ -21,7 +21,11 @@ pub(super) fn read_labelled(
         many_labels: kind == TaskKind::MultiLabel,
     };
     let format = options.format.unwrap_or_else(|| TableFormat::of(path));
-    let rows = read_table(path, format, &wanted)?;
+    let rows = if options.leave_out_broken_rows {
+        read_damaged_table(path, format, &wanted)?.0
+    } else {
+        read_table(path, format, &wanted)?
+    };
     rows.into_iter().map(|row| example(path, kind, row)).collect()
 }
 
