@@ -10,6 +10,7 @@ use crate::atomic;
 use crate::data::tasks::{self, TaskKind};
 use crate::evaluate::{DevicePredictor, Predictor as _, evaluate};
 use crate::export::export;
+use crate::report::{DataFile, Int8Record, RunRecord};
 
 /// Quantize a fine-tuned model to int8 and write it as one file for the device.
 ///
@@ -47,6 +48,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     let mut predictor = DevicePredictor::from_bytes(&args.output, bytes)?;
     let mut lines = Vec::new();
     let mut evaluation = json!(null);
+    let mut int8 = None;
     if let Some(eval) = &args.eval {
         let task = predictor.task();
         let examples = tasks::read(eval, task, &args.read.options())?;
@@ -57,6 +59,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
             eval.display(),
             metrics.describe()
         ));
+        int8 = Some(Int8Record {
+            data: DataFile::of("eval", eval, examples.len() as u64)?,
+            metrics: metrics.iter().filter(|(_, value)| value.is_finite()).collect(),
+            f32: None,
+            model_bytes: predictor.model_bytes() as u64,
+            scratch_bytes: predictor.scratch_bytes() as u64,
+        });
         evaluation = json!({
             "task": task,
             "metrics": metrics.to_json(),
@@ -65,6 +74,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     }
     atomic::write_file(&args.output, predictor.bytes())
         .with_context(|| format!("{}: cannot write the model", args.output.display()))?;
+    if let Some(int8) = int8 {
+        // For the report of the run that trained the checkpoint.
+        RunRecord::add_int8(&args.model, int8)?;
+    }
     lines.insert(
         0,
         format!(

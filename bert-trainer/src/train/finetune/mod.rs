@@ -3,6 +3,7 @@
 
 mod plan;
 mod record;
+mod report;
 mod weights;
 
 use std::path::Path;
@@ -106,6 +107,7 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
 
     let mut predictor = HostPredictor::new(&model, plan.task, &labels, &tokenizer, max_length);
     predictor.set_answer_options(answers_for(plan.answers, &eval));
+    let mut run = report::begin(plan, &model, [train.len(), eval.len()])?;
     let mut record = Record::open(ctx, &plan.output)?;
     let mut progress = Progress::new("finetune", total_steps);
     let mut best: Option<(u32, TaskMetrics)> = None;
@@ -127,7 +129,8 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
             "the loss is {loss} after epoch {epoch}: lower --learning-rate {}",
             plan.learning_rate
         );
-        let metrics = score(plan.task, &labels, &eval, &predictor.predict(&eval)?);
+        let predicted = predictor.predict(&eval)?;
+        let metrics = score(plan.task, &labels, &eval, &predicted);
         record.evaluated(trainer.step, epoch, &metrics)?;
         progress.note(&format!(
             "epoch {epoch}/{}: loss {loss:.4}, {}",
@@ -141,7 +144,11 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
         if better && plan.keep == Keep::Best {
             save(plan, &model)?;
         }
-        if better || plan.keep == Keep::Last {
+        let is_kept = better || plan.keep == Keep::Last;
+        let rate = trainer.learning_rate();
+        run.push_epoch(report::epoch((epoch, trainer.step), loss, rate, &metrics, is_kept));
+        if is_kept {
+            run.evaluations = report::evaluations(&labels, &eval, &predicted);
             kept = Some((epoch, loss, metrics));
         }
         let waited = best.as_ref().map_or(0, |(best, _)| epoch - best);
@@ -155,6 +162,7 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
         save(plan, &model)?;
     }
     let (kept, loss, metrics) = kept.context("no epoch was trained")?;
+    run.finish(&plan.output)?;
     Ok(FinetuneSummary {
         metrics,
         loss,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bert_kernels::Context;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::evaluate::TaskMetrics;
 use crate::log::{MetricsFile, TensorBoard};
@@ -90,7 +90,9 @@ impl<'a> Record<'a> {
         for (name, value) in metrics.iter() {
             self.board.scalar(step, &format!("eval/{name}"), value as f32)?;
         }
-        self.metrics.append(&Evaluated { step, epoch, eval: metrics.to_json() })?;
+        let finite = metrics.iter().filter(|(_, value)| value.is_finite());
+        let eval = finite.map(|(name, value)| (name.into(), json!(value))).collect();
+        self.metrics.append(&Evaluated { step, epoch, eval })?;
         Ok(())
     }
 
