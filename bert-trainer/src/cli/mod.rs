@@ -4,6 +4,7 @@ mod bench;
 mod eval;
 mod export;
 mod finetune;
+mod glue;
 mod predict;
 mod prepare;
 mod pretrain;
@@ -46,6 +47,7 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Export(export::Args),
+    Glue(glue::Args),
     Bench(bench::Args),
     Report(report::Args),
 }
@@ -71,6 +73,7 @@ impl Cli {
             Command::Eval(args) => eval::run(args),
             Command::Predict(args) => predict::run(args),
             Command::Export(args) => export::run(args),
+            Command::Glue(args) => glue::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Report(args) => report::run(args),
         }?;
@@ -170,6 +173,7 @@ impl ReadArgs {
             },
             has_header: self.header,
             format: self.format,
+            leave_out_broken_rows: false,
         }
     }
 }
