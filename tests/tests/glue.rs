@@ -80,11 +80,14 @@ fn row(task: &str, n: usize, a: &str, b: &str, label: &str) -> String {
 fn arguments(data: &Path, output: &Path, tasks: &str, more: &[&str]) -> Vec<String> {
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let mut arguments: Vec<String> =
-        ["glue", "--max-length", "40", "--epochs", "1", "--batch-size", "8", "--tasks", tasks]
-            .map(String::from)
-            .to_vec();
+        ["glue", "--batch-size", "8", "--tasks", tasks].map(String::from).to_vec();
     arguments.extend(["--model".to_owned(), path(&fixture().path("pretrained"))]);
     arguments.extend(["--data".to_owned(), path(data), "--output".to_owned(), path(output)]);
+    for (option, value) in [("--max-length", "40"), ("--epochs", "1")] {
+        if !more.contains(&option) {
+            arguments.extend([option.to_owned(), value.to_owned()]);
+        }
+    }
     arguments.extend(more.iter().map(|&one| one.to_owned()));
     arguments
 }

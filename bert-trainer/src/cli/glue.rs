@@ -49,7 +49,7 @@ pub struct Args {
     batch_size: Vec<u32>,
     /// Peak learning rates, likewise; 5e-5 if not given.
     #[arg(long, value_delimiter = ',')]
-    learning_rate: Vec<f32>,
+    learning_rate: Vec<f64>,
     /// Share of the steps over which the learning rate rises.
     #[arg(long, default_value_t = 0.1)]
     warmup_ratio: f32,

@@ -82,7 +82,7 @@ impl FineTuning<'_> {
             output: self.checkpoints.join(RUN_FOLDER),
             epochs: job.setting.epochs,
             batch_size: job.setting.batch_size as usize,
-            learning_rate: job.setting.learning_rate,
+            learning_rate: job.setting.learning_rate as f32,
             warmup_ratio: self.warmup_ratio,
             weight_decay: self.weight_decay,
             dropout: self.dropout,

@@ -10,7 +10,7 @@ pub struct Setting {
     /// Examples a step.
     pub batch_size: u32,
     /// Peak learning rate.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
 }
 
 impl Setting {
@@ -29,7 +29,7 @@ pub struct Grid {
     /// Examples a step.
     pub batch_sizes: Vec<u32>,
     /// Peak learning rates.
-    pub learning_rates: Vec<f32>,
+    pub learning_rates: Vec<f64>,
 }
 
 impl Grid {

@@ -7,8 +7,8 @@ use super::*;
 
 /// Counts what it is asked to run, and scores better the nearer the rate is to 3e-5.
 struct Fake {
-    runs: Vec<(String, f32, u64)>,
-    best: Vec<(String, f32, u64)>,
+    runs: Vec<(String, f64, u64)>,
+    best: Vec<(String, f64, u64)>,
     /// Runs after which it fails.
     limit: usize,
 }
@@ -24,7 +24,7 @@ impl Run for Fake {
         ensure!(self.runs.len() < self.limit, "the device is gone");
         let task = job.files.task;
         self.runs.push((task.name.to_owned(), job.setting.learning_rate, job.seed));
-        let base = 0.8 - f64::from((job.setting.learning_rate - 3e-5).abs()) * 1e4;
+        let base = 0.8 - (job.setting.learning_rate - 3e-5).abs() * 1e4;
         let score = |evaluation: usize| {
             let value = base + 0.01 * job.seed as f64 - 0.1 * evaluation as f64;
             task.metrics.iter().map(|metric| ((*metric).to_owned(), json!(value))).collect()
@@ -56,7 +56,7 @@ fn data() -> tempfile::TempDir {
     dir
 }
 
-fn plan(data: &Path, rates: &[f32], seeds: &[u64]) -> Plan {
+fn plan(data: &Path, rates: &[f64], seeds: &[u64]) -> Plan {
     Plan {
         system: "mine".to_owned(),
         data: data.to_owned(),
