@@ -118,6 +118,8 @@ pub(super) fn score(
             correct: &term.correct,
             lse: &lse,
             classes,
+            smoothing: 0.0,
+            weights: None,
         },
     )?;
     Ok(Scored { logits, lse, term })
@@ -141,6 +143,8 @@ pub(super) fn score_backward(
             d_logits: &d_logits,
             scale,
             classes,
+            smoothing: 0.0,
+            weights: None,
         },
     )?;
     Ok(d_logits)
