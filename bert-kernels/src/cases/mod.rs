@@ -21,6 +21,7 @@ mod layer_norm;
 mod linear_cross_entropy;
 mod optimizer;
 mod rows;
+mod span_cross_entropy;
 
 use crate::{Buffer, Context, DType, KernelError};
 
@@ -38,6 +39,7 @@ const TABLES: &[fn() -> Vec<Case>] = &[
     linear_cross_entropy::rows,
     optimizer::rows,
     rows::rows,
+    span_cross_entropy::rows,
     // one line an op
 ];
 

@@ -12,6 +12,7 @@ pub(crate) mod layer_norm;
 pub(crate) mod linear_cross_entropy;
 pub(crate) mod optimizer;
 pub(crate) mod rows;
+pub(crate) mod span_cross_entropy;
 
 pub use activation::{Activation, ActivationBackward, activation_backward};
 pub use attention::{AttentionBackward, AttentionForward, attention_backward, attention_forward};
@@ -39,3 +40,7 @@ pub use optimizer::{
     AdamW, BLOCK, GlobalNorm, Lamb, adamw, global_norm, global_norm_workspace_len, lamb,
 };
 pub use rows::{GatherRows, ScatterAddRows, gather_rows, scatter_add_rows};
+pub use span_cross_entropy::{
+    SpanCrossEntropyBackward, SpanCrossEntropyForward, span_cross_entropy_backward,
+    span_cross_entropy_forward,
+};
