@@ -19,6 +19,7 @@ mod embedding;
 mod gemm;
 mod layer_norm;
 mod linear_cross_entropy;
+mod mean_squared_error;
 mod optimizer;
 mod rows;
 mod span_cross_entropy;
@@ -37,6 +38,7 @@ const TABLES: &[fn() -> Vec<Case>] = &[
     gemm::rows,
     layer_norm::rows,
     linear_cross_entropy::rows,
+    mean_squared_error::rows,
     optimizer::rows,
     rows::rows,
     span_cross_entropy::rows,

@@ -10,6 +10,7 @@ pub(crate) mod embedding;
 pub(crate) mod gemm;
 pub(crate) mod layer_norm;
 pub(crate) mod linear_cross_entropy;
+pub(crate) mod mean_squared_error;
 pub(crate) mod optimizer;
 pub(crate) mod rows;
 pub(crate) mod span_cross_entropy;
@@ -35,6 +36,9 @@ pub use layer_norm::{
 pub use linear_cross_entropy::{
     LinearCrossEntropyBackward, LinearCrossEntropyForward, linear_cross_entropy_backward,
     linear_cross_entropy_forward, linear_cross_entropy_workspace_len,
+};
+pub use mean_squared_error::{
+    SquaredErrorBackward, SquaredErrorForward, squared_error_backward, squared_error_forward,
 };
 pub use optimizer::{
     AdamW, BLOCK, GlobalNorm, Lamb, adamw, global_norm, global_norm_workspace_len, lamb,
