@@ -12,6 +12,7 @@
 mod activation;
 mod attention;
 mod bias;
+mod binary_cross_entropy;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
@@ -31,6 +32,7 @@ const TABLES: &[fn() -> Vec<Case>] = &[
     activation::rows,
     attention::rows,
     bias::rows,
+    binary_cross_entropy::rows,
     cross_entropy::rows,
     dropout::rows,
     elementwise::rows,

@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod bias;
+pub(crate) mod binary_cross_entropy;
 pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
 pub(crate) mod elementwise;
@@ -18,6 +19,10 @@ pub(crate) mod span_cross_entropy;
 pub use activation::{Activation, ActivationBackward, activation_backward};
 pub use attention::{AttentionBackward, AttentionForward, attention_backward, attention_forward};
 pub use bias::{BiasBackward, bias_backward, bias_workspace_len};
+pub use binary_cross_entropy::{
+    BinaryCrossEntropyBackward, BinaryCrossEntropyForward, binary_cross_entropy_backward,
+    binary_cross_entropy_forward,
+};
 pub use cross_entropy::{
     CrossEntropyBackward, CrossEntropyForward, IGNORE, cross_entropy_backward,
     cross_entropy_forward,
