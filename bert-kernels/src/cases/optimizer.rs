@@ -21,12 +21,13 @@ pub(super) fn rows() -> Vec<Case> {
         rows.push(Case::new("optimizer", name, DType::F32, move |ctx| global_norm(ctx, len)));
     }
     for (blocks, max_norm, low) in [(1, 0.0, false), (5, 1.0, true), (300, 1e6, true)] {
-        for lamb in [false, true] {
+        for (lamb, rated) in [(false, false), (true, false), (false, true), (true, true)] {
             let op = if lamb { "lamb" } else { "adamw" };
             let dtype = if low { DType::Bf16 } else { DType::F32 };
-            let name = format!("{op} blocks={blocks} clip={max_norm}");
+            let how = if rated { " rates" } else { "" };
+            let name = format!("{op} blocks={blocks} clip={max_norm}{how}");
             rows.push(Case::new("optimizer", name, dtype, move |ctx| {
-                steps(ctx, blocks, max_norm, low, lamb)
+                steps(ctx, blocks, max_norm, low, lamb, rated)
             }));
         }
     }
@@ -58,11 +59,17 @@ fn steps(
     max_norm: f32,
     low: bool,
     lamb: bool,
+    rated: bool,
 ) -> Result<(), CaseFailure> {
     let n = blocks * BLOCK;
     let mut random = Random::new(n as u64);
-    let param = random.values(n, 1.0, DType::F32);
+    let mut param = random.values(n, 1.0, DType::F32);
+    // A step of nothing must not lose the sign.
+    param.iter_mut().step_by(7).for_each(|p| *p = -0.0);
     let decay: Vec<f32> = (0..blocks).map(|block| (block % 2) as f32).collect();
+    // Every third block is frozen, the first among them.
+    let rates: Vec<f32> =
+        (0..blocks).map(|block| if rated { (block % 3) as f32 * 0.75 } else { 1.0 }).collect();
     // Tensors of one, two, three … blocks.
     let mut tensors = vec![0u32];
     while (tensors[tensors.len() - 1] as usize) < blocks {
@@ -77,6 +84,7 @@ fn steps(
     let m = ctx.zeros(DType::F32, n);
     let v = ctx.zeros(DType::F32, n);
     let decay_buffer = ctx.upload_f32(&decay);
+    let rates_buffer = rated.then(|| ctx.upload_f32(&rates));
     let tensors_buffer = ctx.upload_u32(&tensors);
     let tensor_of_block = ctx.upload_u32(&tensor_of_block);
     let ratios = ctx.empty(DType::F32, tensors.len() - 1);
@@ -111,6 +119,7 @@ fn steps(
                     max_norm,
                     grad_scale,
                     decay: &decay_buffer,
+                    rate: rates_buffer.as_ref(),
                     tensors: &tensors_buffer,
                     tensor_of_block: &tensor_of_block,
                     ratios: &ratios,
@@ -129,6 +138,7 @@ fn steps(
                 &mut expected_m,
                 &mut expected_v,
                 &decay,
+                &rates,
                 &tensors,
                 &numbers,
             );
@@ -144,6 +154,7 @@ fn steps(
                     max_norm,
                     grad_scale,
                     decay: &decay_buffer,
+                    rate: rates_buffer.as_ref(),
                     learning_rate: learning_rate as f32,
                     beta1: 0.9,
                     beta2: 0.999,
@@ -159,6 +170,7 @@ fn steps(
                 &mut expected_m,
                 &mut expected_v,
                 &decay,
+                &rates,
                 &numbers,
             );
         }
@@ -173,6 +185,11 @@ fn steps(
         PARAMETER_ERROR + learning_rate * MOMENT_ERROR,
     );
     compare("param", &found, &expected, bound)?;
+    for (at, (found, before)) in found.iter().zip(&param).enumerate() {
+        expect(rates[at / BLOCK] != 0.0 || found.to_bits() == before.to_bits(), || {
+            format!("the frozen parameter {at} went from {before:e} to {found:e}")
+        })?;
+    }
     if let Some(low) = low_buffer {
         let rounded: Vec<f64> =
             found.iter().map(|&p| f64::from(round_to(p, DType::Bf16))).collect();

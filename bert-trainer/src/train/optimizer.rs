@@ -87,6 +87,7 @@ impl Optimizer {
                 max_norm: self.options.max_norm,
                 grad_scale: 1.0,
                 decay: &self.decay,
+                rate: None,
                 learning_rate,
                 beta1: self.options.beta1,
                 beta2: self.options.beta2,

@@ -1,12 +1,12 @@
 //! AdamW (Loshchilov & Hutter 2019) with torch's order of operations.
 //!
 //! With `g = grad · factor` ([`clip`](AdamW::max_norm)):
-//! `p ← p · (1 − lr · λ · decay)`, `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
-//! `p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)`.
+//! `p ← p · (1 − lr · rate · λ · decay)`, `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
+//! `p ← p − lr · rate / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)`; `decay` and `rate` are a block's.
 
 use cubecl::prelude::*;
 
-use super::{BLOCK, bias_correction, check, gradient_factor};
+use super::{BLOCK, bias_correction, block_rate, check, freeze, gradient_factor};
 use crate::lanes::{lanes, my_items, spread};
 use crate::{Buffer, Context, DType, KernelError};
 
@@ -28,6 +28,9 @@ pub struct AdamW<'a> {
     pub grad_scale: f32,
     /// `[n / BLOCK]` f32: multiplies `weight_decay`, 0 or 1.
     pub decay: &'a Buffer,
+    /// `[n / BLOCK]` f32: multiplies `learning_rate`, decay included; 1 if absent. Where it is 0 a
+    /// parameter keeps its bits, whatever its gradient is; its moments go on.
+    pub rate: Option<&'a Buffer>,
     /// lr.
     pub learning_rate: f32,
     /// β₁.
@@ -52,7 +55,7 @@ pub struct AdamW<'a> {
 pub fn adamw(ctx: &Context, args: AdamW<'_>) -> Result<(), KernelError> {
     const OP: &str = "adamw";
     let operands = [("param", args.param), ("grad", args.grad), ("m", args.m), ("v", args.v)];
-    check(OP, operands, args.norm, args.decay, args.low, args.step)?;
+    check(OP, operands, args.norm, [Some(args.decay), args.rate], args.low, args.step)?;
     let n = args.param.len();
     if n == 0 {
         return Ok(());
@@ -71,6 +74,7 @@ pub fn adamw(ctx: &Context, args: AdamW<'_>) -> Result<(), KernelError> {
         args.v.arg(),
         args.norm.arg(),
         args.decay.arg(),
+        args.rate.map(Buffer::arg).into(),
         args.low.map(Buffer::arg).into(),
         args.max_norm,
         args.grad_scale,
@@ -94,6 +98,7 @@ fn step_elements<N: Size>(
     v: &mut [Vector<f32, N>],
     norm: &[f32],
     decay: &[f32],
+    rates: ComptimeOption<Box<[f32]>>,
     mut low: ComptimeOption<Box<[Vector<half::bf16, N>]>>,
     max_norm: f32,
     grad_scale: f32,
@@ -115,9 +120,13 @@ fn step_elements<N: Size>(
         let g = grad[i] * factor;
         let m_new = m[i] * Vector::new(beta1) + g * Vector::new(1.0f32 - beta1);
         let v_new = v[i] * Vector::new(beta2) + g * g * Vector::new(1.0f32 - beta2);
-        let kept = param[i] * Vector::new(1.0f32 - decay_rate * decay[i / per_block]);
+        let block = i / per_block;
+        let own = block_rate(&rates, block);
+        let before = param[i];
+        let kept = before * Vector::new(1.0f32 - decay_rate * own * decay[block]);
         let root = v_new.sqrt() * Vector::new(v_scale) + Vector::new(epsilon);
-        let p = kept - Vector::new(rate) * m_new / root;
+        let p = kept - Vector::new(rate * own) * m_new / root;
+        let p = freeze::<N>(&rates, own, before, p);
         m[i] = m_new;
         v[i] = v_new;
         param[i] = p;

@@ -1,12 +1,12 @@
 //! LAMB (You et al. 2020): Adam whose step is scaled a tensor by ‖p‖ / ‖u‖, for large batches.
 //!
-//! `u = (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε) + λ p`, `p ← p − lr · r · u` with
-//! `r = ‖p‖ / ‖u‖` over the tensor, and r = 1 where a norm is 0 or the tensor does not decay, as in
+//! `u = (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε) + λ p`, `p ← p − lr · rate · r · u`
+//! with `r = ‖p‖ / ‖u‖` over the tensor, `rate` of the block, and r = 1 where a norm is 0 or the tensor does not decay, as in
 //! the authors' implementation.
 
 use cubecl::prelude::*;
 
-use super::{BLOCK, bias_correction, check, gradient_factor};
+use super::{BLOCK, bias_correction, block_rate, check, freeze, gradient_factor};
 use crate::lanes::{lanes, my_items, spread};
 use crate::teams::{Keep, Teams, my_place, my_team, reduce_lanes, reduce_team, team_count};
 use crate::{Buffer, Context, DType, KernelError};
@@ -29,6 +29,9 @@ pub struct Lamb<'a> {
     pub grad_scale: f32,
     /// `[n / BLOCK]` f32: multiplies `weight_decay`, 0 or 1; blocks with 0 have r = 1.
     pub decay: &'a Buffer,
+    /// `[n / BLOCK]` f32: multiplies `learning_rate`, decay included; 1 if absent. Where it is 0 a
+    /// parameter keeps its bits, whatever its gradient is; its moments go on.
+    pub rate: Option<&'a Buffer>,
     /// `[R + 1]` u32: tensor i is blocks `tensors[i]..tensors[i + 1]`, from 0 to n / BLOCK.
     pub tensors: &'a Buffer,
     /// `[n / BLOCK]` u32: the tensor of each block.
@@ -60,7 +63,7 @@ pub struct Lamb<'a> {
 pub fn lamb(ctx: &Context, args: Lamb<'_>) -> Result<(), KernelError> {
     const OP: &str = "lamb";
     let operands = [("param", args.param), ("grad", args.grad), ("m", args.m), ("v", args.v)];
-    check(OP, operands, args.norm, args.decay, args.low, args.step)?;
+    check(OP, operands, args.norm, [Some(args.decay), args.rate], args.low, args.step)?;
     let n = args.param.len();
     let tensors = args.ratios.len();
     args.ratios.expect_dtype(OP, "ratios", DType::F32)?;
@@ -118,6 +121,7 @@ pub fn lamb(ctx: &Context, args: Lamb<'_>) -> Result<(), KernelError> {
         args.grad.arg(),
         args.tensor_of_block.arg(),
         args.ratios.arg(),
+        args.rate.map(Buffer::arg).into(),
         args.low.map(Buffer::arg).into(),
         args.learning_rate,
         n / width,
@@ -212,6 +216,7 @@ fn apply<N: Size>(
     step: &[Vector<f32, N>],
     tensor_of_block: &[u32],
     ratios: &[f32],
+    rates: ComptimeOption<Box<[f32]>>,
     mut low: ComptimeOption<Box<[Vector<half::bf16, N>]>>,
     learning_rate: f32,
     vectors: usize,
@@ -222,8 +227,11 @@ fn apply<N: Size>(
     let items = my_items(vectors, contiguous);
     let mut i = items.first;
     while i < items.end {
-        let rate = learning_rate * ratios[tensor_of_block[i / per_block] as usize];
-        let p = param[i] - step[i] * Vector::new(rate);
+        let block = i / per_block;
+        let own = block_rate(&rates, block);
+        let rate = learning_rate * own * ratios[tensor_of_block[block] as usize];
+        let before = param[i];
+        let p = freeze::<N>(&rates, own, before, before - step[i] * Vector::new(rate));
         param[i] = p;
         #[comptime]
         if let ComptimeOption::Some(low) = &mut low {

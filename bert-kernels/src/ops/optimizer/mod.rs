@@ -1,7 +1,8 @@
 //! Optimizers over flat buffers: all parameters of a model in one launch.
 //!
 //! Tensors lie one after another, each padded to whole [`BLOCK`]s, so that a table per block says
-//! what belongs to an element: whether it decays, and for LAMB which tensor it is of.
+//! what belongs to an element: whether it decays, how fast it learns (layer-wise rates, as of Clark et
+//! al. 2020; 0 freezes), and for LAMB which tensor it is of.
 
 mod adamw;
 mod global_norm;
@@ -34,12 +35,41 @@ fn gradient_factor(norm: &[f32], grad_scale: f32, max_norm: f32) -> f32 {
     factor
 }
 
-/// What AdamW and LAMB share, checked.
+/// The factor on the learning rate of a block.
+#[cube]
+fn block_rate(rates: &ComptimeOption<Box<[f32]>>, block: usize) -> f32 {
+    let mut own = 1.0f32;
+    #[comptime]
+    if let ComptimeOption::Some(rates) = rates {
+        own = rates[block];
+    }
+    own
+}
+
+/// The parameters after a step, which are those before it where the rate is 0: a step of 0 could
+/// still turn −0 into 0, and of a gradient that is not finite it is NaN.
+#[cube]
+fn freeze<N: Size>(
+    rates: &ComptimeOption<Box<[f32]>>,
+    own: f32,
+    before: Vector<f32, N>,
+    after: Vector<f32, N>,
+) -> Vector<f32, N> {
+    let mut kept = after;
+    #[comptime]
+    if let ComptimeOption::Some(_rates) = rates {
+        let still = Vector::<f32, N>::new(own).equal(&Vector::new(0.0f32));
+        kept = select_many(still, before, after);
+    }
+    kept
+}
+
+/// What AdamW and LAMB share, checked; `blocks` are `decay` and `rate`.
 fn check(
     op: &'static str,
     operands: [(&'static str, &Buffer); 4],
     norm: &Buffer,
-    decay: &Buffer,
+    blocks: [Option<&Buffer>; 2],
     low: Option<&Buffer>,
     step: u32,
 ) -> Result<(), KernelError> {
@@ -59,8 +89,12 @@ fn check(
     crate::lanes::expect_u32(op, "elements", n)?;
     norm.expect_dtype(op, "norm", DType::F32)?;
     norm.expect_len(op, "norm", 1)?;
-    decay.expect_dtype(op, "decay", DType::F32)?;
-    decay.expect_len(op, "decay", n / BLOCK)?;
+    for (name, table) in ["decay", "rate"].into_iter().zip(blocks) {
+        if let Some(table) = table {
+            table.expect_dtype(op, name, DType::F32)?;
+            table.expect_len(op, name, n / BLOCK)?;
+        }
+    }
     if let Some(low) = low {
         low.expect_dtype(op, "low", DType::Bf16)?;
         low.expect_len(op, "low", n)?;

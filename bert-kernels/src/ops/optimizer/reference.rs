@@ -45,12 +45,14 @@ pub(crate) fn adamw(
     m: &mut [f64],
     v: &mut [f64],
     decay: &[f32],
+    rates: &[f32],
     s: &Step,
 ) {
     let update = moments(grad, m, v, s);
     for (at, (p, u)) in param.iter_mut().zip(update).enumerate() {
-        *p *= 1.0 - s.learning_rate * s.weight_decay * f64::from(decay[at / BLOCK]);
-        *p -= s.learning_rate * u;
+        let rate = s.learning_rate * f64::from(rates[at / BLOCK]);
+        *p *= 1.0 - rate * s.weight_decay * f64::from(decay[at / BLOCK]);
+        *p -= rate * u;
     }
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn lamb(
     m: &mut [f64],
     v: &mut [f64],
     decay: &[f32],
+    rates: &[f32],
     tensors: &[u32],
     s: &Step,
 ) {
@@ -74,7 +77,8 @@ pub(crate) fn lamb(
         let adapts = p > 0.0 && u > 0.0 && decay[bounds[0] as usize] > 0.0;
         let ratio = if adapts { p / u } else { 1.0 };
         for at in range {
-            param[at] -= s.learning_rate * ratio * update[at];
+            let rate = s.learning_rate * f64::from(rates[at / BLOCK]);
+            param[at] -= rate * ratio * update[at];
         }
     }
 }
