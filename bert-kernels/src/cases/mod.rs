@@ -17,6 +17,7 @@ mod cross_entropy;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod fake_quantize;
 mod gemm;
 mod layer_norm;
 mod linear_cross_entropy;
@@ -37,6 +38,7 @@ const TABLES: &[fn() -> Vec<Case>] = &[
     dropout::rows,
     elementwise::rows,
     embedding::rows,
+    fake_quantize::rows,
     gemm::rows,
     layer_norm::rows,
     linear_cross_entropy::rows,

@@ -8,6 +8,7 @@ pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
 pub(crate) mod elementwise;
 pub(crate) mod embedding;
+pub(crate) mod fake_quantize;
 pub(crate) mod gemm;
 pub(crate) mod layer_norm;
 pub(crate) mod linear_cross_entropy;
@@ -33,6 +34,7 @@ pub use embedding::{
     EmbeddingBackward, EmbeddingForward, RowGroups, embedding_backward, embedding_forward,
     group_rows,
 };
+pub use fake_quantize::{FakeQuantizeRows, fake_quantize_rows};
 pub use gemm::{Epilogue, Gemm, Transpose, gemm};
 pub use layer_norm::{
     LayerNormBackward, LayerNormForward, layer_norm_backward, layer_norm_forward,
