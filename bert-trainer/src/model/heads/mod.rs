@@ -115,63 +115,6 @@ impl Tally {
     }
 }
 
-/// Logits with the softmax statistics that their gradient needs.
-pub(super) struct Scored {
-    pub logits: Buffer,
-    lse: Buffer,
-    pub term: Term,
-}
-
-/// Cross-entropy of `logits: [R, classes]` against `targets: [R]`.
-pub(super) fn score(
-    ctx: &Context,
-    logits: Buffer,
-    targets: &Buffer,
-    classes: usize,
-) -> Result<Scored, KernelError> {
-    let term = Term::empty(ctx, targets.len());
-    let lse = ctx.empty(DType::F32, targets.len());
-    ops::cross_entropy_forward(
-        ctx,
-        ops::CrossEntropyForward {
-            logits: &logits,
-            targets,
-            loss: &term.loss,
-            correct: &term.correct,
-            lse: &lse,
-            classes,
-            smoothing: 0.0,
-            weights: None,
-        },
-    )?;
-    Ok(Scored { logits, lse, term })
-}
-
-/// Gradient of `scale` times the sum of the losses with respect to the logits, `[R, classes]`.
-pub(super) fn score_backward(
-    ctx: &Context,
-    scored: &Scored,
-    targets: &Buffer,
-    classes: usize,
-    scale: f32,
-) -> Result<Buffer, KernelError> {
-    let d_logits = ctx.empty(scored.logits.dtype(), scored.logits.len());
-    ops::cross_entropy_backward(
-        ctx,
-        ops::CrossEntropyBackward {
-            logits: &scored.logits,
-            targets,
-            lse: &scored.lse,
-            d_logits: &d_logits,
-            scale,
-            classes,
-            smoothing: 0.0,
-            weights: None,
-        },
-    )?;
-    Ok(d_logits)
-}
-
 /// The rows `index: [R]` of `x: [T, H]`.
 pub(super) fn gather(
     ctx: &Context,
