@@ -8,7 +8,7 @@
 
 use bert_kernels::{Buffer, Context};
 use bert_tests::golden::{self, Tensors, number, relative_error};
-use bert_trainer::data::{PretrainBatch, TaskBatch, TextTokenizer};
+use bert_trainer::data::{PretrainBatch, TaskBatch};
 use bert_trainer::model::{
     DeviceBatch, DropoutPlan, Head, LoadedCheckpoint, Losses, Model, ParameterTable, Precision,
     Shaping, Targets,
@@ -243,32 +243,5 @@ fn question_answering_equals_transformers() {
             case.model.accumulate_gradients(batch, targets, &DropoutPlan::OFF, 1.0).unwrap();
         optimizer.step(&case.model, schedule.learning_rate(step as u64)).unwrap();
         case.check_loss(case.loss(&found, targets), expected);
-    }
-}
-
-/// An encoder alone, with and without its pooler: what is missing is named and gets initial values.
-#[test]
-fn encoders_alone_are_opened() {
-    for (name, lacks_pooler) in [("encoder", true), ("encoder_pooled", false)] {
-        let dir = golden::folder().join("heads").join(name);
-        let loaded = LoadedCheckpoint::open(&dir).unwrap();
-        let missing = |part: &str| loaded.missing.iter().any(|name| name.starts_with(part));
-        assert!(missing("cls.predictions.") && missing("cls.seq_relationship."), "{name}");
-        assert_eq!(missing("bert.pooler."), lacks_pooler, "{name}");
-        assert!(!missing("bert.encoder.") && !missing("bert.embeddings."), "{name}");
-    }
-}
-
-#[test]
-fn a_cased_tokenizer_keeps_the_case() {
-    let tokenizer = TextTokenizer::open(&golden::folder().join("heads/masked_lm")).unwrap();
-    let special = tokenizer.special();
-    for case in golden::json("heads.json")["cased"].as_array().unwrap() {
-        let mut ids = vec![special.cls];
-        tokenizer.encode(case["text"].as_str().unwrap(), &mut ids);
-        ids.push(special.sep);
-        let expected: Vec<u32> =
-            case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-        assert_eq!(ids, expected, "{}", case["text"]);
     }
 }

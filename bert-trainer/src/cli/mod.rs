@@ -230,6 +230,9 @@ impl OpenCheckpoint {
         max_length: Option<u32>,
     ) -> anyhow::Result<Self> {
         let mut checkpoint = LoadedCheckpoint::open(dir)?;
+        if let Some(note) = checkpoint.missing_note(dir) {
+            eprintln!("{note}");
+        }
         if let Some(task) = task {
             checkpoint.read_as(task.into());
         }

@@ -171,6 +171,9 @@ fn values_of(dir: &Path, table: &ParameterTable, data: &PretrainData) -> anyhow:
         dir.display()
     );
     let loaded = LoadedCheckpoint::open(dir)?;
+    if let Some(note) = loaded.missing_note(dir) {
+        eprintln!("pretrain: {note}");
+    }
     ensure!(
         loaded.task.is_none() && loaded.values().len() == table.len(),
         "{}: expected a pre-trained checkpoint with as many pieces as its vocab.txt",

@@ -229,7 +229,11 @@ fn start_from(plan: &FinetunePlan, labels: &TaskLabels) -> anyhow::Result<Loaded
     refuse_another_output(&plan.output, &config)?;
     let head = head_of(plan.task, labels);
     let task = (plan.task, labels.clone());
-    LoadedCheckpoint::with_new_head(&plan.model, config, head, task, plan.seed)
+    let loaded = LoadedCheckpoint::with_new_head(&plan.model, config, head, task, plan.seed)?;
+    if let Some(note) = loaded.missing_note(&plan.model) {
+        eprintln!("finetune: {note}");
+    }
+    Ok(loaded)
 }
 
 /// A directory that holds another model is refused before the work, not after it.
