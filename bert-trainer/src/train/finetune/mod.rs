@@ -110,6 +110,9 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
     let mut run = report::begin(plan, &model, [train.len(), eval.len()])?;
     let mut record = Record::open(ctx, &plan.output)?;
     let mut progress = Progress::new("finetune", total_steps);
+    for lost in data.lost() {
+        progress.note(&format!("{}: {lost}", plan.train.display()));
+    }
     let mut best: Option<(u32, TaskMetrics)> = None;
     let mut kept: Option<(u32, f64, TaskMetrics)> = None;
     let mut epoch = 0;
