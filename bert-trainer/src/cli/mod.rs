@@ -8,6 +8,7 @@ mod glue;
 mod predict;
 mod prepare;
 mod pretrain;
+mod pretrained;
 mod report;
 mod vocab;
 
@@ -220,12 +221,14 @@ struct OpenCheckpoint {
     task: Option<(TaskKind, TaskLabels)>,
     tokenizer: TextTokenizer,
     max_length: usize,
+    /// Tensors that the checkpoint lacks, of heads that predict nothing therefore.
+    missing: Vec<String>,
 }
 
 impl OpenCheckpoint {
     fn open(
         dir: &Path,
-        task: Option<Task>,
+        task: Option<TaskKind>,
         device: &DeviceArgs,
         max_length: Option<u32>,
     ) -> anyhow::Result<Self> {
@@ -234,9 +237,16 @@ impl OpenCheckpoint {
             eprintln!("{note}");
         }
         if let Some(task) = task {
-            checkpoint.read_as(task.into());
+            checkpoint.read_as(task);
         }
         let tokenizer = TextTokenizer::open(dir)?;
+        ensure!(
+            tokenizer.vocabulary_size() as usize <= checkpoint.config.vocab_size,
+            "{}: its tokenizer has {} pieces, but config.json says vocab_size {}",
+            dir.display(),
+            tokenizer.vocabulary_size(),
+            checkpoint.config.vocab_size
+        );
         let positions = checkpoint.config.max_position_embeddings;
         let max_length = max_length.map_or(positions, |length| length as usize);
         ensure!(
@@ -251,7 +261,8 @@ impl OpenCheckpoint {
             device.precision,
             checkpoint.values(),
         )?;
-        Ok(Self { model, task: checkpoint.task, tokenizer, max_length })
+        let LoadedCheckpoint { task, missing, .. } = checkpoint;
+        Ok(Self { model, task, tokenizer, max_length, missing })
     }
 
     /// Something that predicts the checkpoint's task, if it has one.

@@ -2,12 +2,16 @@
 //! `bert-core` itself: the same files, the same counting.
 
 mod device;
+mod fill_mask;
 mod host;
+mod next_sentence;
 mod pretraining;
 mod score;
 
 pub use device::DevicePredictor;
+pub use fill_mask::{Candidate, FilledMask, FilledText, MASK, fill_masks};
 pub use host::HostPredictor;
+pub use next_sentence::next_sentence;
 pub use pretraining::{PretrainingMetrics, evaluate_pretraining};
 pub use score::{TaskMetrics, larger_is_better, score};
 
