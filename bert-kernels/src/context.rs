@@ -94,7 +94,7 @@ impl Context {
                 (Device::cuda(index), "cuda")
             }
             "hip" => (Device::rocm(index), "hip"),
-            "wgpu" => (Device::vulkan(Default::default()), "wgpu"),
+            "wgpu" => (Device::wgpu(Default::default()), "wgpu"),
             _ => {
                 return Err(refused(
                     "expected one of auto, cpu, cuda, hip, wgpu, with an optional index as in \
