@@ -1,6 +1,7 @@
 //! The command line, one file a command. Results go to stdout, everything else to stderr.
 
 mod bench;
+mod embed;
 mod eval;
 mod export;
 mod finetune;
@@ -47,6 +48,7 @@ enum Command {
     Finetune(finetune::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Embed(embed::Args),
     Export(export::Args),
     Glue(glue::Args),
     Bench(bench::Args),
@@ -73,6 +75,7 @@ impl Cli {
             Command::Finetune(args) => finetune::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Predict(args) => predict::run(args),
+            Command::Embed(args) => embed::run(args, self.json),
             Command::Export(args) => export::run(args),
             Command::Glue(args) => glue::run(args),
             Command::Bench(args) => bench::run(args),
