@@ -82,6 +82,8 @@ impl FineTuning<'_> {
             output: self.checkpoints.join(RUN_FOLDER),
             epochs: job.setting.epochs,
             batch_size: job.setting.batch_size as usize,
+            accumulate: 1,
+            recompute: false,
             learning_rate: job.setting.learning_rate as f32,
             warmup_ratio: self.warmup_ratio,
             weight_decay: self.weight_decay,

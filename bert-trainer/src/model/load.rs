@@ -19,6 +19,7 @@ pub fn architecture(head: Head) -> &'static str {
         Head::Tag { .. } => "BertForTokenClassification",
         Head::Joint { .. } => "BertForJointIntentAndSlots",
         Head::Span => "BertForQuestionAnswering",
+        Head::Encoder => "BertModel",
     }
 }
 
@@ -148,6 +149,16 @@ impl LoadedCheckpoint {
         let head = task.as_ref().map_or(Head::Pretraining, |(kind, labels)| head_of(*kind, labels));
         let optional = |name: &str| head == Head::Pretraining && is_head(name);
         Self::read(dir, config, head, task, |_| true, optional, 0)
+    }
+
+    /// Reads the encoder of a checkpoint, whatever stands on it: also heads that have no task here.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, damaged or unsupported, naming the file.
+    pub fn encoder(dir: &Path) -> anyhow::Result<Self> {
+        let config = checkpoint_config(dir)?;
+        Self::read(dir, config, Head::Encoder, None, |_| true, |_| false, 0)
     }
 
     /// Reads the encoder of a checkpoint under a new head, whose values are drawn from `seed`. A

@@ -94,6 +94,7 @@ impl ParameterTable {
                 table.linear("slot_classifier", slots, hidden);
             }
             Head::Span => table.linear("qa_outputs", 2, hidden),
+            Head::Encoder => {}
         }
         table.len = table.len.next_multiple_of(ops::BLOCK);
         table
@@ -188,6 +189,7 @@ mod tests {
             Head::Regress { outputs: 1 },
             Head::Joint { intents: 2, slots: 7 },
             Head::Span,
+            Head::Encoder,
         ] {
             let table = ParameterTable::new(&Config::named("bert-tiny").unwrap(), &head);
             let mut end = 0;

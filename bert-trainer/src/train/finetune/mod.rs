@@ -70,6 +70,12 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
         config.vocab_size
     );
     let positions = config.max_position_embeddings;
+    ensure!(
+        (1..=plan.batch_size).contains(&plan.accumulate),
+        "--accumulate {}: expected at least 1 and at most the {} examples of --batch-size",
+        plan.accumulate,
+        plan.batch_size
+    );
     let max_length = plan.max_length.unwrap_or(positions);
     ensure!(
         max_length <= positions,
@@ -84,7 +90,8 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
     encode(&plan.eval, &eval)?;
     let weights = Weights::new(ctx, plan.class_weights, plan.label_smoothing, plan.task, &data)?;
 
-    let model = Model::new(ctx, &config, checkpoint.head, plan.precision, checkpoint.values())?;
+    let model = Model::new(ctx, &config, checkpoint.head, plan.precision, checkpoint.values())?
+        .with_recompute(plan.recompute);
     let steps_per_epoch = data.steps_per_epoch(plan.batch_size);
     let total_steps = steps_per_epoch * u64::from(plan.epochs);
     let mut trainer = Trainer {
@@ -203,12 +210,18 @@ struct Trainer<'a> {
 
 impl Trainer<'_> {
     /// One step of the optimizer.
-    fn train(&mut self, batch: &TaskBatch) -> anyhow::Result<Losses> {
-        let device_batch = DeviceBatch::upload(self.ctx, &batch.tokens);
-        let mut targets = Targets::task(self.ctx, self.model.head(), batch);
-        targets.shaping = self.weights.shaping(batch);
-        let dropout = DropoutPlan::training(self.config, self.plan.seed, self.step);
-        let losses = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+    fn train(&mut self, batch: &TaskBatch) -> anyhow::Result<Vec<Losses>> {
+        let mut losses = Vec::with_capacity(self.plan.accumulate);
+        for (number, part) in (0..).zip(batch.split(self.plan.accumulate)) {
+            let device_batch = DeviceBatch::upload(self.ctx, &part.tokens);
+            let mut targets = Targets::task(self.ctx, self.model.head(), &part);
+            targets.shaping = self.weights.shaping(&part);
+            targets.shares = self.weights.shares(&part, batch);
+            let pass = self.step * self.plan.accumulate as u64 + number;
+            let dropout = DropoutPlan::training(self.config, self.plan.seed, pass);
+            let pass = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+            losses.push(pass);
+        }
         self.optimizer.step(self.model, self.schedule.learning_rate(self.step))?;
         self.step += 1;
         Ok(losses)

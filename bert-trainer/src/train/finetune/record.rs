@@ -57,11 +57,11 @@ impl<'a> Record<'a> {
     pub fn add(
         &mut self,
         optimizer: &Optimizer,
-        losses: Losses,
+        losses: Vec<Losses>,
         learning_rate: f32,
         step: u64,
     ) -> anyhow::Result<()> {
-        self.pending.push(losses);
+        self.pending.extend(losses);
         if step.is_multiple_of(LOG_STEPS) {
             self.log(optimizer, learning_rate, step)
         } else {

@@ -112,6 +112,7 @@ fn options(plan: &FinetunePlan) -> Value {
         "output": plan.output,
         "epochs": plan.epochs,
         "batch_size": plan.batch_size,
+        "accumulate": plan.accumulate,
         "learning_rate": plan.learning_rate,
         "warmup_ratio": plan.warmup_ratio,
         "weight_decay": plan.weight_decay,
