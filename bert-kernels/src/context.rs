@@ -1,11 +1,11 @@
 //! The device that operations run on.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cubecl::Device;
 use cubecl::client::Client;
 use cubecl::future::reader::read_sync;
+use cubecl::{Device, MemoryScope};
 use half::bf16;
 
 use crate::{Buffer, DType, KernelError};
@@ -22,10 +22,22 @@ pub struct Context {
     queue: Arc<Queue>,
 }
 
+/// Device memory while something ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryPeak {
+    /// Most bytes in buffers at once, whoever made them.
+    pub in_use_bytes: u64,
+    /// Bytes that the allocator holds afterwards, to use them again.
+    pub reserved_bytes: u64,
+}
+
 /// What keeps the host from running too far ahead of the CPU runtime.
 #[derive(Default)]
 struct Queue {
     launches: AtomicU32,
+    /// The peak so far, while someone wants to know.
+    peak: Mutex<Option<MemoryPeak>>,
+    watched: AtomicBool,
     /// A failure that a wait met, for the next call that can return it.
     failure: Mutex<Option<KernelError>>,
 }
@@ -94,7 +106,7 @@ impl Context {
                 (Device::cuda(index), "cuda")
             }
             "hip" => (Device::rocm(index), "hip"),
-            "wgpu" => (Device::vulkan(Default::default()), "wgpu"),
+            "wgpu" => (Device::wgpu(Default::default()), "wgpu"),
             _ => {
                 return Err(refused(
                     "expected one of auto, cpu, cuda, hip, wgpu, with an optional index as in \
@@ -139,6 +151,9 @@ impl Context {
     ///
     /// On a CPU it first waits for what is queued if that is much.
     pub fn client(&self) -> &Client {
+        if self.queue.watched.load(Ordering::Relaxed) {
+            self.look_at_memory();
+        }
         if self.shape.is_cpu() {
             let before = self.queue.launches.fetch_add(1, Ordering::Relaxed);
             if before % CPU_LAUNCHES_AHEAD == CPU_LAUNCHES_AHEAD - 1
@@ -149,6 +164,35 @@ impl Context {
             }
         }
         &self.client
+    }
+
+    /// Runs `work` and tells how much memory there was in buffers at most, looking before every launch,
+    /// when all its operands are there. Looking waits for what was launched before, so `work` is slower,
+    /// and nothing is counted that only a launch under way still holds.
+    ///
+    /// Buffers of this thread's stream count; those that were there before do too.
+    pub fn watch_memory<T>(&self, work: impl FnOnce() -> T) -> (T, MemoryPeak) {
+        *self.peak() = Some(MemoryPeak::default());
+        self.queue.watched.store(true, Ordering::Relaxed);
+        let result = work();
+        self.queue.watched.store(false, Ordering::Relaxed);
+        self.look_at_memory();
+        (result, self.peak().take().unwrap_or_default())
+    }
+
+    fn look_at_memory(&self) {
+        if let Err(error) = self.wait() {
+            self.failure().get_or_insert(error);
+        }
+        let usage = self.client.memory_report(MemoryScope::CurrentStream).usage();
+        if let Some(peak) = self.peak().as_mut() {
+            peak.in_use_bytes = peak.in_use_bytes.max(usage.bytes_in_use);
+            peak.reserved_bytes = usage.bytes_reserved;
+        }
+    }
+
+    fn peak(&self) -> std::sync::MutexGuard<'_, Option<MemoryPeak>> {
+        self.queue.peak.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait(&self) -> Result<(), KernelError> {

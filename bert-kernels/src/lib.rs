@@ -24,5 +24,5 @@ pub mod ops;
 mod teams;
 
 pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
-pub use context::{Context, DeviceShape};
+pub use context::{Context, DeviceShape, MemoryPeak};
 pub use error::KernelError;

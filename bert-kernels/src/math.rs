@@ -39,8 +39,18 @@ pub const LN_ERROR: f64 = 4.0 / 16_777_216.0;
 const EXP_LEAST: f32 = -87.0;
 const EXP_MOST: f32 = 88.0;
 
-/// 1.5 · 2²³: added to a number below 2²², it leaves the nearest integer in the low bits.
-const ROUNDER: f32 = 12_582_912.0;
+/// 1.5 · 2²³: added to a number below 2²², it leaves the nearest integer, ties to even, in the low bits.
+/// They are read as bits: a compiler that takes sums for exact, as those of shaders do, may turn
+/// `(x + ROUNDER) − ROUNDER` into `x`.
+pub(crate) const ROUNDER: f32 = 12_582_912.0;
+
+/// The integer nearest to x, from x + [`ROUNDER`].
+#[cube]
+pub(crate) fn rounded<N: Size>(shifted: Vector<f32, N>) -> Vector<i32, N> {
+    Vector::<i32, N>::reinterpret(shifted) - Vector::new(ROUNDER_BITS)
+}
+
+const ROUNDER_BITS: i32 = ROUNDER.to_bits() as i32;
 
 /// ln 2 in two parts, the first of 9 bits so that an exponent times it is exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
@@ -57,9 +67,9 @@ pub fn exp<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     let x = select_many(vanishes, least, x);
 
     // x = n ln 2 + r.
-    let rounder = Vector::new(ROUNDER);
-    let shifted = fma(x, Vector::new(std::f32::consts::LOG2_E), rounder);
-    let n = shifted - rounder;
+    let shifted = fma(x, Vector::new(std::f32::consts::LOG2_E), Vector::new(ROUNDER));
+    let integer = rounded::<N>(shifted);
+    let n = Vector::<f32, N>::cast_from(integer);
     let r = fma(n, Vector::new(-LN_2_HIGH), x);
     let r = fma(n, Vector::new(-LN_2_LOW), r);
 
@@ -72,8 +82,8 @@ pub fn exp<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     let series = fma(series, r, Vector::new(1.0f32));
     let series = fma(series, r, Vector::new(1.0f32));
 
-    // n is in the low bits of `shifted`; the shift drops the others.
-    let bits = Vector::<u32, N>::reinterpret(shifted) + Vector::new(127u32);
+    // NaN has any integer here, which wraps.
+    let bits = Vector::<u32, N>::reinterpret(integer) + Vector::new(127u32);
     let power = Vector::<f32, N>::reinterpret(bits << Vector::new(23u32));
     select_many(vanishes, Vector::new(0.0f32), series * power)
 }
@@ -162,7 +172,8 @@ pub fn ln(x: f32) -> f32 {
     let small = fma(square * f, series, n * LN_2_LOW);
     let small = fma(square, -0.5f32, small);
     let result = fma(n, LN_2_HIGH, small + f);
-    select(x < f32::INFINITY, result, x)
+    // Infinity itself has no literal in WGSL.
+    select(x <= f32::MAX, result, x)
 }
 
 #[cfg(all(test, feature = "cpu"))]

@@ -10,6 +10,7 @@ pub mod config;
 pub mod data;
 pub mod evaluate;
 pub mod export;
+pub mod glue;
 pub mod log;
 pub mod metrics;
 pub mod model;

@@ -216,7 +216,8 @@ class Maker:
         self.facts[name] = {"losses": losses}
         terms_of(model, self.batches[0], targets[0])[0].backward()
         for key, parameter in model.named_parameters():
-            self.tensors[f"{name}.gradient.{key}"] = parameter.grad
+            # A copy: what follows adds to the gradients.
+            self.tensors[f"{name}.gradient.{key}"] = parameter.grad.clone()
         if name == "weighted":
             self.facts[name].update(self.apart(model, targets[0]))
         if name == "question_answering":

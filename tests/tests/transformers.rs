@@ -1,4 +1,5 @@
-//! Invariant 5: a checkpoint directory is a Hugging Face directory, in both directions.
+//! Invariant 5: Transformers opens the directories that we write, and computes the same with them.
+//! The other direction is in `checkpoint_directories.rs` and `heads.rs`.
 //!
 //! Opening ours needs Python with torch and transformers: `.venv/` as `cargo xtask golden` makes it, or
 //! the interpreter that `BERT_TEST_PYTHON` names. Without one these tests say so and pass.
@@ -10,19 +11,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bert_kernels::{Buffer, Context};
-use bert_tests::fixture::fixture;
+use bert_tests::fixture::{copy_directory, fixture};
 use bert_tests::golden::{self, relative_error};
 use bert_tests::{command, repository};
 use bert_trainer::data::{PackedBatch, PretrainBatch, TaskBatch, TextTokenizer};
-use bert_trainer::model::{
-    DeviceBatch, Head, LoadedCheckpoint, Logits, Model, ParameterTable, Precision, Targets,
-};
+use bert_trainer::model::{DeviceBatch, Head, LoadedCheckpoint, Logits, Model, Precision, Targets};
 use serde_json::{Value, json};
 
 /// Relative error of a tensor in its Euclidean norm; both sides compute in f32.
 const MAX_RELATIVE_ERROR: f64 = 1e-4;
 
-const TEXTS: [&str; 4] = ["turn on the lamp in the attic", "Is the FAN on?", "é 中 42", ""];
+const TEXTS: [&str; 5] =
+    ["turn on the lamp in the attic", "Is the FAN on?", "été Lamp lamp", "é 中 42", ""];
 
 /// A Python that has the packages, if there is one.
 fn python() -> Option<PathBuf> {
@@ -125,6 +125,12 @@ impl Ours {
         Self { model, logits, masked }
     }
 
+    /// The logits of a task's only head.
+    fn scores(&self) -> Option<&Buffer> {
+        let Logits { sequence, words, spans, .. } = &self.logits;
+        sequence.as_ref().or(words.as_ref()).or(spans.as_ref())
+    }
+
     fn check(&self, what: &str, found: Option<&Buffer>, expected: &Value) {
         let found = self.model.context().read_f32(found.unwrap()).unwrap();
         let rows = expected.as_array().unwrap().iter();
@@ -148,17 +154,19 @@ fn check_tokenizer(dir: &Path, answer: &Value) {
     }
 }
 
+/// The class has a tensor for each of ours, and ours for each of the class.
 fn check_complete(answer: &Value) {
-    assert_eq!(answer["missing"], json!([]));
-    assert_eq!(answer["unexpected"], json!([]));
+    for keys in ["missing", "unexpected", "mismatched"] {
+        assert_eq!(answer[keys], json!([]), "{keys}");
+    }
 }
 
-/// Fine-tunes the fixture's model on examples of another task.
-fn finetuned(dir: &Path, task: &str, examples: &str) -> PathBuf {
-    let (file, output) = (dir.join(format!("{task}.txt")), dir.join(task));
+/// Fine-tunes `model` on examples of a task.
+fn finetuned(model: &Path, place: &Path, task: &str, examples: &str) -> PathBuf {
+    let (file, output) = (place.join(format!("{task}.txt")), place.join(task));
     std::fs::write(&file, examples).unwrap();
-    let model = fixture().path("pretrained");
-    let named = [("--train", &file), ("--eval", &file), ("--model", &model), ("--output", &output)];
+    let named =
+        [("--train", file.as_path()), ("--eval", &file), ("--model", model), ("--output", &output)];
     let flat = named.iter().flat_map(|(flag, path)| [flag.into(), path.as_os_str().to_owned()]);
     let fixed = ["finetune", "--task", task, "--epochs", "1"].map(std::ffi::OsString::from);
     command::json("bert-trainer", fixed.into_iter().chain(flat));
@@ -173,71 +181,122 @@ fn transformers_opens_what_pretrain_saved() {
     let batch = sequences(vocabulary);
     let answer = transformers(&python, &dir, "BertForPreTraining", &batch);
     check_complete(&answer);
-    let ours = Ours::new(&dir, &batch);
-    ours.check("hidden", ours.logits.hidden.last(), &answer["hidden"]);
-    ours.check("mlm", ours.masked.as_ref(), &answer["mlm"]);
-    ours.check("nsp", ours.logits.sequence.as_ref(), &answer["nsp"]);
     check_tokenizer(&dir, &answer);
+    let ours = Ours::new(&dir, &batch);
+    let check = |answer: &Value| {
+        assert_eq!((&answer["missing"], &answer["mismatched"]), (&json!([]), &json!([])));
+        ours.check("hidden", ours.logits.hidden.last(), &answer["hidden"]);
+        for (what, found) in
+            [("pooled", &ours.logits.pooled), ("mlm", &ours.masked), ("nsp", &ours.logits.sequence)]
+        {
+            if !answer[what].is_null() {
+                ours.check(what, found.as_ref(), &answer[what]);
+            }
+        }
+        ["pooled", "mlm", "nsp"].map(|what| !answer[what].is_null())
+    };
+    assert_eq!(check(&answer), [false, true, true]);
+    // The smaller classes take their part.
+    for (class, parts) in [
+        ("BertModel", [true, false, false]),
+        ("BertForMaskedLM", [false, true, false]),
+        ("BertForNextSentencePrediction", [false, false, true]),
+    ] {
+        assert_eq!(check(&transformers(&python, &dir, class, &batch)), parts, "{class}");
+    }
 }
+
+/// Task, class, examples.
+const TASKS: [(&str, &str, &str); 6] = [
+    (
+        "classify",
+        "BertForSequenceClassification",
+        "on\tturn on the lamp\noff\tturn off the fan\nask\tis the fan on\n",
+    ),
+    (
+        "multi-label",
+        "BertForSequenceClassification",
+        "on|lamp\tturn on the lamp\nfan\tturn off the fan\n\tis it so ?\nask\tis the lamp on\n",
+    ),
+    (
+        "pair",
+        "BertForSequenceClassification",
+        "yes\tis the fan on ?\tit is on now\nno\tis the fan on ?\tturn on the lamp\n",
+    ),
+    (
+        "regress",
+        "BertForSequenceClassification",
+        "4.5\tturn on the lamp\tthe lamp is on\n0.5\tis the fan on ?\tthe lamp\n",
+    ),
+    (
+        "tag",
+        "BertForTokenClassification",
+        "turn\tO\non\tO\nthe\tO\nlamp\tB-device\n\nfan\tB-device\noff\tO\n\n",
+    ),
+    (
+        "span",
+        "BertForQuestionAnswering",
+        r#"{"version": "v2.0", "data": [{"title": "", "paragraphs": [{
+            "context": "the lamp in the attic is on now",
+            "qas": [
+                {"id": "1", "question": "is it on ?",
+                 "answers": [{"text": "the attic", "answer_start": 12}]},
+                {"id": "2", "question": "the fan ?", "answers": [], "is_impossible": true}
+            ]}]}]}"#,
+    ),
+];
 
 #[test]
 fn transformers_opens_what_finetune_saved() {
     let Some(python) = python() else { return };
     let place = tempfile::tempdir().unwrap();
-    let examples = "on\tturn on the lamp\noff\tturn off the fan\nask\tis the fan on\n".repeat(4);
-    let dir = finetuned(place.path(), "classify", &examples);
-    let vocabulary = TextTokenizer::open(&dir).unwrap().vocabulary_size();
-    let batch = sequences(vocabulary);
-    let answer = transformers(&python, &dir, "BertForSequenceClassification", &batch);
-    check_complete(&answer);
-    let ours = Ours::new(&dir, &batch);
-    ours.check("classify", ours.logits.sequence.as_ref(), &answer["logits"]);
-    check_tokenizer(&dir, &answer);
-
-    let examples = "turn\tO\non\tO\nthe\tO\nlamp\tB-device\n\n".repeat(8);
-    let dir = finetuned(place.path(), "tag", &examples);
-    let answer = transformers(&python, &dir, "BertForTokenClassification", &batch);
-    check_complete(&answer);
-    let ours = Ours::new(&dir, &batch);
-    ours.check("tag", ours.logits.words.as_ref(), &answer["logits"]);
+    let model = fixture().path("pretrained");
+    for (task, class, examples) in TASKS {
+        let dir = finetuned(&model, place.path(), task, examples);
+        let batch = sequences(TextTokenizer::open(&dir).unwrap().vocabulary_size());
+        let answer = transformers(&python, &dir, class, &batch);
+        check_complete(&answer);
+        check_tokenizer(&dir, &answer);
+        let ours = Ours::new(&dir, &batch);
+        ours.check(task, ours.scores(), &answer["logits"]);
+    }
 
     // The joint head is this project's; its encoder is a BERT like any other.
     let dir = fixture().path("assistant");
+    let batch = sequences(TextTokenizer::open(&dir).unwrap().vocabulary_size());
     let answer = transformers(&python, &dir, "BertModel", &batch);
     assert_eq!(answer["missing"], json!([]));
     let ours = Ours::new(&dir, &batch);
     ours.check("joint", ours.logits.hidden.last(), &answer["hidden"]);
+    ours.check("joint", ours.logits.pooled.as_ref(), &answer["pooled"]);
 }
 
-/// Every tensor of a directory that Transformers saved, at its place, with labels.
+/// There and back: an encoder of Transformers without a pooler and with a cased vocabulary.
 #[test]
-fn what_transformers_saved_opens_here() {
-    let labels = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    for (name, head, expected) in [
-        ("pretraining", Head::Pretraining, None),
-        (
-            "classification",
-            Head::Classify { labels: 4 },
-            Some(labels(&["lamp", "music", "timer", "weather"])),
-        ),
-        (
-            "tagging",
-            Head::Tag { labels: 5 },
-            Some(labels(&["O", "B-room", "I-room", "B-device", "I-device"])),
-        ),
+fn transformers_opens_what_became_of_its_own_encoder() {
+    let Some(python) = python() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let model = place.path().join("encoder");
+    copy_directory(&golden::folder().join("heads/encoder"), &model);
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        let source = golden::folder().join("heads/masked_lm").join(file);
+        std::fs::copy(source, model.join(file)).unwrap();
+    }
+    let batch = sequences(TextTokenizer::open(&model).unwrap().vocabulary_size());
+    let answer = transformers(&python, &model, "BertModel", &batch);
+    assert_eq!(answer["missing"], json!(["pooler.dense.bias", "pooler.dense.weight"]));
+    let ours = Ours::new(&model, &batch);
+    ours.check("hidden", ours.logits.hidden.last(), &answer["hidden"]);
+    for (task, class, examples) in [
+        ("classify", "BertForSequenceClassification", "on\tThe lamp is on\noff\tthe Lamp , ?\n"),
+        ("tag", "BertForTokenClassification", "The\tO\nLamp\tI-x\n\n"),
     ] {
-        let dir = golden::folder().join(name);
-        let loaded = LoadedCheckpoint::open(&dir).unwrap();
-        assert_eq!(loaded.head, head);
-        assert_eq!(loaded.config.labels, expected, "{name}");
-        let table = ParameterTable::new(&loaded.config, &head);
-        let values = golden::values(name, &table);
-        for parameter in table.parameters() {
-            let (found, expected) =
-                (&loaded.values()[parameter.range()], &values[parameter.range()]);
-            assert!(found == expected, "{name}: {}", parameter.name);
-        }
-        TextTokenizer::open(&dir).unwrap();
+        let dir = finetuned(&model, place.path(), task, examples);
+        let answer = transformers(&python, &dir, class, &batch);
+        check_complete(&answer);
+        check_tokenizer(&dir, &answer);
+        let ours = Ours::new(&dir, &batch);
+        ours.check(task, ours.scores(), &answer["logits"]);
     }
 }
 

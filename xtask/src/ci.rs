@@ -10,34 +10,27 @@ use crate::{demo as flow, gpu_compile, setup, shell, targets};
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these steps, by name; without it all but `vulkan`.
+    /// Only these steps, by name; without it all.
     #[arg(value_parser = STEPS.map(|step| step.name))]
     steps: Vec<String>,
 }
 
 struct Step {
     name: &'static str,
-    /// Left out unless it is named.
-    by_request: bool,
     /// `Ok(Some(reason))` if the step had to be left out.
     run: fn() -> Result<Option<String>>,
 }
 
 const STEPS: [Step; 9] = [
-    Step { name: "setup", by_request: false, run: || done(setup::ensure()) },
-    Step { name: "format", by_request: false, run: || done(format()) },
-    Step { name: "lints", by_request: false, run: || done(lints()) },
-    Step { name: "docs", by_request: false, run: || done(docs()) },
-    Step { name: "tests", by_request: false, run: || done(tests()) },
-    Step { name: "bare-metal", by_request: false, run: || done(bare_metal()) },
-    Step {
-        name: "gpu-compile",
-        by_request: false,
-        run: || done(gpu_compile::run(&Default::default())),
-    },
-    // No kernel has been executed on Vulkan yet: until one run has passed, this is asked for by name.
-    Step { name: "vulkan", by_request: true, run: test::vulkan },
-    Step { name: "demo", by_request: false, run: || done(demo()) },
+    Step { name: "setup", run: || done(setup::ensure()) },
+    Step { name: "format", run: || done(format()) },
+    Step { name: "lints", run: || done(lints()) },
+    Step { name: "docs", run: || done(docs()) },
+    Step { name: "tests", run: || done(tests()) },
+    Step { name: "bare-metal", run: || done(bare_metal()) },
+    Step { name: "gpu-compile", run: || done(gpu_compile::run(&Default::default())) },
+    Step { name: "vulkan", run: test::vulkan },
+    Step { name: "demo", run: || done(demo()) },
 ];
 
 fn done(result: Result<()>) -> Result<Option<String>> {
@@ -47,7 +40,7 @@ fn done(result: Result<()>) -> Result<Option<String>> {
 /// Runs the steps, stops at the first that fails, and closes with a table of all.
 pub fn run(args: &Args) -> Result<()> {
     let named = |step: &Step| args.steps.iter().any(|name| name == step.name);
-    let chosen = |step: &&Step| named(step) || (args.steps.is_empty() && !step.by_request);
+    let chosen = |step: &&Step| args.steps.is_empty() || named(step);
     let started = Instant::now();
     let mut rows: Vec<(&str, Duration, String)> = Vec::new();
     let mut failure = None;

@@ -19,5 +19,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let mut command = shell::cargo(["run", "--release", "-p", "bert-core", "--features", "std"]);
     command.args(["--example", "fuzz", "--", "--minutes", &args.minutes.to_string()]);
+    command.args(["--seed", &args.seed.to_string()]);
     shell::run(&mut command)
 }

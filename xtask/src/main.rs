@@ -37,7 +37,7 @@ enum Command {
     /// Runs every test of the workspace, kernels on the CPU runtime.
     Test(test::Args),
     /// What must pass before a merge: format, lints, docs, tests, bare-metal core, GPU compilation,
-    /// demo; by request also the kernels on software Vulkan.
+    /// the kernels on software Vulkan, demo.
     Ci(ci::Args),
     /// Compiles every kernel of the case table for NVIDIA and AMD, without a GPU.
     GpuCompile(gpu_compile::Args),

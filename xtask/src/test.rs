@@ -65,7 +65,8 @@ pub fn vulkan() -> Result<Option<String>> {
     }
     let features = "wgpu,cases";
     let mut command = shell::cargo(["test", "--release", "-p", "bert-kernels"]);
-    shell::run(command.args(["--features", features]))?;
+    // By its name, so that a missing device is a failure.
+    shell::run(command.args(["--features", features]).env("BERT_RUNTIME", "wgpu"))?;
     Ok(None)
 }
 

@@ -54,8 +54,11 @@ impl EmbedOptions {
         }
     }
 
-    /// First and last layer of the vector.
-    fn range(self, layers: u16) -> Result<(u16, u16), Error> {
+    /// First and last layer of the vector out of a model of so many layers.
+    ///
+    /// # Errors
+    /// [`Error::Layers`] if the model has not those layers.
+    pub fn range(self, layers: u16) -> Result<(u16, u16), Error> {
         let (needed, range) = match self.layers {
             Layers::Last => (0, (layers, layers)),
             Layers::One(layer) => (layer, (layer, layer)),

@@ -21,7 +21,7 @@ use cubecl::prelude::*;
 use super::dropout::expect_act;
 use crate::lanes::{expect_u32, lanes, with_act};
 use crate::teams::{Keep, Teams, my_place, my_team, reduce_lanes, reduce_team, team_count};
-use crate::{Buffer, Context, KernelError};
+use crate::{Buffer, Context, KernelError, math};
 
 /// Operands of [`fake_quantize_rows`].
 pub struct FakeQuantizeRows<'a> {
@@ -39,8 +39,6 @@ pub struct FakeQuantizeRows<'a> {
 const SMALLEST: f32 = 1e-30;
 /// The largest int8 in use; −128 is not.
 const LARGEST_INT: f32 = 127.0;
-/// 1.5 · 2²³: adding and subtracting it rounds a number below 2²² to the nearest integer, ties to even.
-const ROUNDER: f32 = 12_582_912.0;
 
 /// `out = s · q` with s and q of each row.
 ///
@@ -90,7 +88,7 @@ fn fake_quantize<E: Float, N: Size>(
     #[comptime] team: usize,
 ) {
     let place = my_place(team);
-    let rounder = Vector::<f32, N>::new(ROUNDER);
+    let rounder = Vector::<f32, N>::new(math::ROUNDER);
     let mut row = my_team(team);
     while row < rows {
         let base = row * vectors;
@@ -108,7 +106,8 @@ fn fake_quantize<E: Float, N: Size>(
         for v in range_stepped(place, vectors, team) {
             let product = Vector::<f32, N>::cast_from(x[base + v]) * Vector::new(inverse);
             let bits = Vector::<u32, N>::reinterpret(product) ^ Vector::new(no_bits);
-            let q = (Vector::<f32, N>::reinterpret(bits) + rounder) - rounder;
+            let q = math::rounded::<N>(Vector::<f32, N>::reinterpret(bits) + rounder);
+            let q = Vector::<f32, N>::cast_from(q);
             out[base + v] = Vector::cast_from(q * Vector::new(scale));
         }
         row += team_count(team);

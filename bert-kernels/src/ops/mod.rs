@@ -35,7 +35,7 @@ pub use embedding::{
     group_rows,
 };
 pub use fake_quantize::{FakeQuantizeRows, fake_quantize_rows};
-pub use gemm::{Epilogue, Gemm, Transpose, gemm};
+pub use gemm::{Epilogue, Gemm, Transpose, gemm, gemm_scratch_len};
 pub use layer_norm::{
     LayerNormBackward, LayerNormForward, layer_norm_backward, layer_norm_forward,
     layer_norm_workspace_len,

@@ -34,6 +34,7 @@ pub use state::{
     LoadedState, TRAINER_DIRECTORY, TrainerState, fingerprint, latest_step, load_latest_state,
     save_state,
 };
+pub(crate) use tensor_file::write_header;
 pub use write::write;
 
 use crate::atomic::WriteError;

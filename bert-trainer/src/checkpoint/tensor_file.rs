@@ -20,11 +20,35 @@ pub fn write_tensors<'a>(
     metadata: Option<HashMap<String, String>>,
     tensors: &[(&'a str, &'a [usize], &'a [f32])],
 ) -> io::Result<()> {
+    let shapes: Vec<_> = tensors.iter().map(|(name, shape, _)| (*name, *shape)).collect();
+    let whole = |(_, shape, values): &(_, &[usize], &[f32])| {
+        shape.iter().product::<usize>() == values.len()
+    };
+    if let Some((name, shape, values)) = tensors.iter().find(|tensor| !whole(tensor)) {
+        let (values, shape) = (values.len(), shape.to_vec());
+        return Err(io::Error::other(format!("tensor {name}: {values} values of shape {shape:?}")));
+    }
+    write_header(out, metadata, &shapes)?;
+    for (.., values) in tensors {
+        out.write_all(bytemuck::cast_slice(values))?;
+    }
+    Ok(())
+}
+
+/// Writes what stands before the values of f32 tensors of these names and shapes.
+///
+/// # Errors
+/// `out` fails, or two tensors share a name.
+pub fn write_header(
+    out: &mut dyn Write,
+    metadata: Option<HashMap<String, String>>,
+    tensors: &[(&str, &[usize])],
+) -> io::Result<()> {
     let mut end = 0;
     let mut infos = Vec::with_capacity(tensors.len());
-    for (name, shape, values) in tensors {
+    for (name, shape) in tensors {
         let start = end;
-        end += size_of_val(*values);
+        end += shape.iter().product::<usize>() * size_of::<f32>();
         infos.push((
             (*name).to_owned(),
             TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (start, end) },
@@ -35,11 +59,7 @@ pub fn write_tensors<'a>(
     // The format asks for data aligned to eight bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
-    for (.., values) in tensors {
-        out.write_all(bytemuck::cast_slice(values))?;
-    }
-    Ok(())
+    out.write_all(&header)
 }
 
 /// The values of a tensor as f32.

@@ -2,15 +2,25 @@
 
 use std::time::Instant;
 
+use anyhow::ensure;
+use bert_kernels::{Context, MemoryPeak};
 use serde_json::json;
 
-use super::{DeviceArgs, Report};
+use super::{DeviceArgs, MemoryArgs, Report};
 use crate::config::Config;
 use crate::data::{PackedBatch, PretrainBatch, rng};
-use crate::model::{DeviceBatch, DropoutPlan, Head, Model, Targets, initial_values};
+use crate::model::{
+    DeviceBatch, DropoutPlan, Footprint, Head, Model, ParameterTable, PassSize, Shares, Targets,
+    initial_values,
+};
 use crate::train::{Optimizer, OptimizerOptions};
 
+/// Steps before those that are measured; the first also tells the memory, which slows it down.
+const WARM_UP_STEPS: u64 = 3;
+
 /// Measure a pre-training step on random tokens: forward, backward, clipping and AdamW.
+///
+/// The device memory of a step is predicted before it is run, and printed beside what it came to.
 ///
 /// `tests/peers/torch_train.py` measures the same step in PyTorch.
 ///
@@ -26,14 +36,16 @@ pub struct Args {
     /// Sequences a step.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Tokens of the longest sequence.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..))]
     max_length: u32,
     /// Lengths between a fifth of --max-length and all of it instead of all of it.
     #[arg(long)]
     ragged: bool,
-    /// Steps measured, after 3 to warm up.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Steps measured, after 3 to warm up; 0 predicts the memory and runs nothing.
+    #[arg(long, default_value_t = 20)]
     steps: u32,
     #[command(flatten)]
     device: DeviceArgs,
@@ -43,62 +55,178 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     let mut config = Config::resolve(&args.config)?;
     if let Some(size) = args.vocab_size {
         config.vocab_size = size;
+        config.validate()?;
     }
+    ensure!(
+        args.memory.accumulate <= args.batch_size,
+        "--accumulate {}: expected at most the {} sequences of --batch-size",
+        args.memory.accumulate,
+        args.batch_size
+    );
+    ensure!(
+        args.max_length as usize <= config.max_position_embeddings,
+        "--max-length {}: the config has {} positions",
+        args.max_length,
+        config.max_position_embeddings
+    );
     let ctx = args.device.open()?;
-    let values = {
-        let table = crate::model::ParameterTable::new(&config, &Head::Pretraining);
-        initial_values(&table, &config, 1)
-    };
-    let model = Model::new(&ctx, &config, Head::Pretraining, args.device.precision, &values)?;
-    let mut optimizer = Optimizer::new(&model, OptimizerOptions::default());
+    let predicted = Footprint::of_pretraining(
+        &ctx,
+        &config,
+        args.device.precision,
+        args.memory.recompute,
+        largest_pass(&args),
+    );
+    // Before the work: it may be the last that is heard of it.
+    eprintln!("{}", described(&predicted));
+    let measured = if args.steps > 0 { Some(measure(&args, &config, &ctx)?) } else { None };
+    Ok(report(&args, &ctx, &predicted, measured.as_ref()))
+}
 
-    let mut seconds = Vec::new();
-    let mut tokens = 0;
-    for step in 0..u64::from(args.steps) + 3 {
-        let batch = random_batch(&args, &config, step);
+/// What the steps came to.
+struct Measured {
+    tokens: usize,
+    seconds: Vec<f64>,
+    memory: MemoryPeak,
+}
+
+fn measure(args: &Args, config: &Config, ctx: &Context) -> anyhow::Result<Measured> {
+    let model = {
+        let table = ParameterTable::new(config, &Head::Pretraining);
+        let values = initial_values(&table, config, 1);
+        Model::new(ctx, config, Head::Pretraining, args.device.precision, &values)?
+            .with_recompute(args.memory.recompute)
+    };
+    let mut optimizer = Optimizer::new(&model, OptimizerOptions::default());
+    let mut measured = Measured { tokens: 0, seconds: Vec::new(), memory: MemoryPeak::default() };
+    for step in 0..u64::from(args.steps) + WARM_UP_STEPS {
+        let batch = random_batch(args, config, step);
         let start = Instant::now();
-        let device_batch = DeviceBatch::upload(&ctx, &batch.tokens);
-        let targets = Targets::pretraining(&ctx, &batch);
-        let dropout = DropoutPlan::training(&config, 1, step);
-        let losses = model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
-        optimizer.step(&model, 1e-4)?;
-        if let Some(term) = &losses.masked {
-            term.read(&ctx)?;
+        if step == 0 {
+            let run = || train(args, &model, &mut optimizer, &batch, step);
+            let (result, memory) = ctx.watch_memory(run);
+            result?;
+            measured.memory = memory;
+        } else {
+            train(args, &model, &mut optimizer, &batch, step)?;
         }
-        ctx.sync()?;
-        if step >= 3 {
-            seconds.push(start.elapsed().as_secs_f64());
-            tokens += batch.tokens.tokens();
+        if step >= WARM_UP_STEPS {
+            measured.seconds.push(start.elapsed().as_secs_f64());
+            measured.tokens += batch.tokens.tokens();
         }
     }
-    let total: f64 = seconds.iter().sum();
-    let mut sorted = seconds.clone();
-    sorted.sort_by(f64::total_cmp);
-    let median_ms = sorted[sorted.len() / 2] * 1e3;
-    let tokens_per_second = tokens as f64 / total;
-    Ok(Report {
-        lines: vec![
-            format!(
-                "{} on {}: {} sequences of up to {} tokens, {}",
-                args.config,
-                ctx.name(),
-                args.batch_size,
-                args.max_length,
-                if args.ragged { "ragged" } else { "full length" }
-            ),
-            format!("{tokens_per_second:.0} tokens/s, {median_ms:.1} ms a step (median)"),
-        ],
-        json: json!({
-            "config": args.config,
-            "device": ctx.name(),
-            "batch_size": args.batch_size,
-            "max_length": args.max_length,
-            "ragged": args.ragged,
-            "steps": args.steps,
-            "tokens_per_second": tokens_per_second,
-            "median_step_ms": median_ms,
-        }),
-    })
+    Ok(measured)
+}
+
+/// One step of the optimizer.
+fn train(
+    args: &Args,
+    model: &Model,
+    optimizer: &mut Optimizer,
+    batch: &PretrainBatch,
+    step: u64,
+) -> anyhow::Result<()> {
+    let ctx = model.context();
+    let passes = u64::from(args.memory.accumulate);
+    for (number, part) in (0..).zip(batch.split(passes as usize)) {
+        let device_batch = DeviceBatch::upload(ctx, &part.tokens);
+        let shares = Shares::pretraining(&part, batch);
+        let targets = Targets { shares, ..Targets::pretraining(ctx, &part) };
+        let dropout = DropoutPlan::training(model.config(), 1, step * passes + number);
+        let losses = model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+        if let Some(term) = &losses.masked {
+            term.read(ctx)?;
+        }
+    }
+    optimizer.step(model, 1e-4)?;
+    ctx.sync()?;
+    Ok(())
+}
+
+/// The largest part of a step.
+fn largest_pass(args: &Args) -> PassSize {
+    let sequences = args.batch_size.div_ceil(args.memory.accumulate) as usize;
+    let masked = masked_positions(args.max_length).count();
+    PassSize { tokens: sequences * args.max_length as usize, sequences, masked: sequences * masked }
+}
+
+fn report(
+    args: &Args,
+    ctx: &Context,
+    predicted: &Footprint,
+    measured: Option<&Measured>,
+) -> Report {
+    let mut lines = vec![format!(
+        "{} on {}: {} sequences of up to {} tokens, {}, {} passes a step{}",
+        args.config,
+        ctx.name(),
+        args.batch_size,
+        args.max_length,
+        if args.ragged { "ragged" } else { "full length" },
+        args.memory.accumulate,
+        if args.memory.recompute { ", layers computed again" } else { "" }
+    )];
+    let mut memory = json!({ "predicted_bytes": predicted.total(), "predicted": predicted });
+    let mut json = json!({
+        "config": args.config,
+        "device": ctx.name(),
+        "batch_size": args.batch_size,
+        "max_length": args.max_length,
+        "ragged": args.ragged,
+        "accumulate": args.memory.accumulate,
+        "recompute": args.memory.recompute,
+        "steps": args.steps,
+    });
+    if let Some(Measured { tokens, seconds, memory: peak }) = measured {
+        let mut sorted = seconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let median_ms = sorted[sorted.len() / 2] * 1e3;
+        let tokens_per_second = *tokens as f64 / seconds.iter().sum::<f64>();
+        lines.push(format!("{tokens_per_second:.0} tokens/s, {median_ms:.1} ms a step (median)"));
+        lines.push(format!(
+            "memory: {} MB predicted, {} MB in buffers at most, {} MB held by the allocator",
+            megabytes(predicted.total()),
+            megabytes(peak.in_use_bytes),
+            megabytes(peak.reserved_bytes)
+        ));
+        json["tokens_per_second"] = json!(tokens_per_second);
+        json["median_step_ms"] = json!(median_ms);
+        memory["in_use_bytes"] = json!(peak.in_use_bytes);
+        memory["reserved_bytes"] = json!(peak.reserved_bytes);
+    }
+    json["memory"] = memory;
+    Report { lines, json }
+}
+
+/// The prediction by its parts.
+fn described(predicted: &Footprint) -> String {
+    let part = |(name, bytes): &(&str, u64)| format!("{name} {}", megabytes(*bytes));
+    let parts = [
+        ("parameters", predicted.parameters),
+        ("gradients", predicted.gradients),
+        ("optimizer", predicted.optimizer),
+        ("bf16 copy", predicted.low_precision),
+        ("batch", predicted.batch),
+        ("embeddings", predicted.embeddings),
+        ("layers", predicted.layers),
+        ("heads", predicted.heads),
+        ("logits chunk", predicted.logits_chunk),
+        ("within a layer", predicted.within_layer),
+    ];
+    format!(
+        "memory of a step, predicted: {} MB ({}; of the last two the larger counts)",
+        megabytes(predicted.total()),
+        parts.iter().filter(|(_, bytes)| *bytes > 0).map(part).collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
+}
+
+/// Every seventh token is close to 15 %.
+fn masked_positions(length: u32) -> impl Iterator<Item = u32> {
+    (3..length).step_by(7)
 }
 
 /// Random tokens with 15 % of them masked.
@@ -117,8 +245,7 @@ fn random_batch(args: &Args, config: &Config, step: u64) -> PretrainBatch {
         let ids: Vec<u32> = (0..length).map(|_| token()).collect();
         let segments: Vec<u32> = (0..length).map(|at| u32::from(at > length / 2)).collect();
         let first = batch.tokens.push(&ids, &segments);
-        // Every seventh token is close to 15 %.
-        for at in (3..length as u32).step_by(7) {
+        for at in masked_positions(length as u32) {
             batch.masked_index.push(first + at);
             batch.masked_target.push(token());
         }

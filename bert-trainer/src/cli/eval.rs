@@ -45,7 +45,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         let mut predictor = DevicePredictor::open(&args.model)?;
         return task_report(&args, start, &mut predictor, "int8");
     }
-    let open = OpenCheckpoint::open(&args.model, args.task, &args.device, args.max_length)?;
+    let task = args.task.map(TaskKind::from);
+    let open = OpenCheckpoint::open(&args.model, task, &args.device, args.max_length)?;
     match open.predictor() {
         Some(mut predictor) => task_report(&args, start, &mut predictor, "f32"),
         None => pretraining_report(&args, start, &open),

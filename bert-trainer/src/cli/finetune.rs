@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{AnswerArgs, DeviceArgs, ReadArgs, Report, Task};
+use super::{AnswerArgs, DeviceArgs, MemoryArgs, ReadArgs, Report, Task};
 use crate::data::tasks::TaskKind;
 use crate::train::{ClassWeights, Distillation, FinetunePlan, Keep, finetune};
 
@@ -43,6 +43,8 @@ pub struct Args {
     /// Examples a step.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Peak learning rate (paper: 2e-5 to 5e-5 for bert-base; small models take 3e-4 to 1e-3).
     #[arg(long, default_value_t = 5e-5)]
     learning_rate: f32,
@@ -115,6 +117,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         output: args.output,
         epochs: args.epochs,
         batch_size: args.batch_size as usize,
+        accumulate: args.memory.accumulate as usize,
+        recompute: args.memory.recompute,
         learning_rate: args.learning_rate,
         warmup_ratio: args.warmup_ratio,
         weight_decay: args.weight_decay,

@@ -1,12 +1,15 @@
 //! The command line, one file a command. Results go to stdout, everything else to stderr.
 
 mod bench;
+mod embed;
 mod eval;
 mod export;
 mod finetune;
+mod glue;
 mod predict;
 mod prepare;
 mod pretrain;
+mod pretrained;
 mod report;
 mod vocab;
 
@@ -25,8 +28,8 @@ use crate::model::{LoadedCheckpoint, Model};
 
 /// Pre-trains BERT, fine-tunes it, quantizes it and exports it for a device.
 ///
-/// The flow: vocab → prepare → pretrain → finetune → export. `eval` and `predict` take a checkpoint
-/// directory or an exported model.bert, which runs through the code of the device.
+/// The flow: vocab → prepare → pretrain → finetune → export. `eval`, `predict` and `embed` take a
+/// checkpoint directory or an exported model.bert, which runs through the code of the device.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
@@ -45,7 +48,9 @@ enum Command {
     Finetune(finetune::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Embed(embed::Args),
     Export(export::Args),
+    Glue(glue::Args),
     Bench(bench::Args),
     Report(report::Args),
 }
@@ -70,7 +75,9 @@ impl Cli {
             Command::Finetune(args) => finetune::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Predict(args) => predict::run(args),
+            Command::Embed(args) => embed::run(args, self.json),
             Command::Export(args) => export::run(args),
+            Command::Glue(args) => glue::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Report(args) => report::run(args),
         }?;
@@ -100,6 +107,19 @@ impl DeviceArgs {
     fn open(&self) -> anyhow::Result<bert_kernels::Context> {
         Ok(bert_kernels::Context::open(&self.device)?)
     }
+}
+
+/// How a training step gets by with less memory; shared by all commands that train.
+#[derive(Debug, Clone, clap::Args)]
+struct MemoryArgs {
+    /// Passes that the batch of a step is cut into, one after another.
+    #[arg(long, value_name = "PASSES", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    accumulate: u32,
+    /// Keep of each layer its input alone and run it again in the backward pass: a third more
+    /// arithmetic, a fraction of the memory, the same bits.
+    #[arg(long)]
+    recompute: bool,
 }
 
 /// Tasks as the command line names them.
@@ -170,6 +190,7 @@ impl ReadArgs {
             },
             has_header: self.header,
             format: self.format,
+            leave_out_broken_rows: false,
         }
     }
 }
@@ -216,20 +237,42 @@ struct OpenCheckpoint {
     task: Option<(TaskKind, TaskLabels)>,
     tokenizer: TextTokenizer,
     max_length: usize,
+    /// Tensors that the checkpoint lacks, of heads that predict nothing therefore.
+    missing: Vec<String>,
 }
 
 impl OpenCheckpoint {
     fn open(
         dir: &Path,
-        task: Option<Task>,
+        task: Option<TaskKind>,
         device: &DeviceArgs,
         max_length: Option<u32>,
     ) -> anyhow::Result<Self> {
         let mut checkpoint = LoadedCheckpoint::open(dir)?;
-        if let Some(task) = task {
-            checkpoint.read_as(task.into());
+        if let Some(note) = checkpoint.missing_note(dir) {
+            eprintln!("{note}");
         }
+        if let Some(task) = task {
+            checkpoint.read_as(task);
+        }
+        Self::with(checkpoint, dir, device, max_length)
+    }
+
+    /// Puts a checkpoint that was read from `dir` on a device.
+    fn with(
+        checkpoint: LoadedCheckpoint,
+        dir: &Path,
+        device: &DeviceArgs,
+        max_length: Option<u32>,
+    ) -> anyhow::Result<Self> {
         let tokenizer = TextTokenizer::open(dir)?;
+        ensure!(
+            tokenizer.vocabulary_size() as usize <= checkpoint.config.vocab_size,
+            "{}: its tokenizer has {} pieces, but config.json says vocab_size {}",
+            dir.display(),
+            tokenizer.vocabulary_size(),
+            checkpoint.config.vocab_size
+        );
         let positions = checkpoint.config.max_position_embeddings;
         let max_length = max_length.map_or(positions, |length| length as usize);
         ensure!(
@@ -244,7 +287,8 @@ impl OpenCheckpoint {
             device.precision,
             checkpoint.values(),
         )?;
-        Ok(Self { model, task: checkpoint.task, tokenizer, max_length })
+        let LoadedCheckpoint { task, missing, .. } = checkpoint;
+        Ok(Self { model, task, tokenizer, max_length, missing })
     }
 
     /// Something that predicts the checkpoint's task, if it has one.

@@ -4,29 +4,38 @@ use std::io::BufRead as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde_json::{Value, json};
 
+use super::pretrained::Pretraining;
 use super::{AnswerArgs, DeviceArgs, OpenCheckpoint, Report, Task, is_model_file};
-use crate::data::tasks::RawExample;
+use crate::data::tasks::{RawExample, TaskKind};
 use crate::evaluate::{DevicePredictor, OUTSIDE, Prediction, Predictor};
 
 /// Predict with a checkpoint, or with an exported model through the code of the device.
 ///
-/// A tab separates two texts: `a<TAB>b` for pairs, `question<TAB>context` for spans.
+/// A tab separates two texts: `a<TAB>b` for pairs, `question<TAB>context` for spans. A pre-trained
+/// checkpoint fills in `[MASK]` (--task fill-mask) or tells whether b follows a (--task nsp).
 ///
 /// Example: bert-trainer predict --model assistant "turn on the light in the kitchen"
+/// Example: bert-trainer predict --model pretrained --task fill-mask "turn on the [MASK]"
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Checkpoint directory of a fine-tuned model, or exported model.bert.
+    /// Checkpoint directory, or exported model.bert.
     #[arg(long)]
     model: PathBuf,
     /// Texts; `-` reads one a line from stdin.
     #[arg(required = true)]
     text: Vec<String>,
-    /// Task of the model, where its checkpoint does not say whether it reads one text or two:
-    /// classify or pair.
+    /// Task of the model; it is read from the model if not given. A pre-trained model has two, and a
+    /// checkpoint of labels from elsewhere does not say whether it reads one text or two.
     #[arg(long, value_enum)]
-    task: Option<Task>,
+    task: Option<Question>,
+    /// For fill-mask: pieces for each mask.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
     /// Tokens of a text at most; the model's positions if not given.
     #[arg(long)]
     max_length: Option<u32>,
@@ -36,20 +45,87 @@ pub struct Args {
     device: DeviceArgs,
 }
 
+/// What can be asked: a task of pre-training, or the one that a model was fine-tuned for.
+#[derive(Debug, Clone, Copy)]
+enum Question {
+    Pretraining(Pretraining),
+    Task(Task),
+}
+
+impl ValueEnum for Question {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Pretraining(Pretraining::FillMask),
+            Self::Pretraining(Pretraining::NextSentence),
+            Self::Task(Task::Classify),
+            Self::Task(Task::MultiLabel),
+            Self::Task(Task::Pair),
+            Self::Task(Task::Regress),
+            Self::Task(Task::Tag),
+            Self::Task(Task::Joint),
+            Self::Task(Task::Span),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Task(task) => return task.to_possible_value(),
+            Self::Pretraining(Pretraining::FillMask) => "Pieces for each [MASK] of a text",
+            Self::Pretraining(Pretraining::NextSentence) => {
+                "The probability that b follows a, of `a<TAB>b`"
+            }
+        };
+        let Self::Pretraining(task) = self else { return None };
+        Some(PossibleValue::new(task.name()).help(help))
+    }
+}
+
 pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     let texts = texts(&args.text)?;
-    let predictions = if is_model_file(&args.model)? {
-        predict(&mut DevicePredictor::open(&args.model)?, &args, &texts)?
-    } else {
-        let open = OpenCheckpoint::open(&args.model, args.task, &args.device, args.max_length)?;
-        match open.predictor() {
-            Some(mut predictor) => predict(&mut predictor, &args, &texts)?,
-            None => bail!(
-                "{}: a pre-trained model has no task; fine-tune it first",
-                args.model.display()
-            ),
-        }
+    let (pretraining, task) = match args.task {
+        Some(Question::Pretraining(task)) => (Some(task), None),
+        Some(Question::Task(task)) => (None, Some(TaskKind::from(task))),
+        None => (None, None),
     };
+    if is_model_file(&args.model)? {
+        if let Some(task) = pretraining {
+            bail!(
+                "{}: --task {} takes a pre-trained checkpoint, not an exported model",
+                args.model.display(),
+                task.name()
+            );
+        }
+        return predict(&mut DevicePredictor::open(&args.model)?, &args, task, &texts);
+    }
+    let open = OpenCheckpoint::open(&args.model, task, &args.device, args.max_length)?;
+    if let Some(pretraining) = pretraining {
+        return pretraining.predict(&args.model, &open, &texts, args.top as usize);
+    }
+    match open.predictor() {
+        Some(mut predictor) => predict(&mut predictor, &args, task, &texts),
+        None => bail!(
+            "{}: a pre-trained model has no task of its own: --task fill-mask or nsp asks it what \
+             it was trained for, or fine-tune it first",
+            args.model.display()
+        ),
+    }
+}
+
+fn predict(
+    predictor: &mut dyn Predictor,
+    args: &Args,
+    wanted: Option<TaskKind>,
+    texts: &[String],
+) -> anyhow::Result<Report> {
+    let found = predictor.task();
+    ensure!(
+        wanted.is_none_or(|wanted| wanted == found),
+        "{}: --task {} was asked for, but this is a model of {}",
+        args.model.display(),
+        wanted.map_or("", TaskKind::name),
+        found.name()
+    );
+    let predictions = predictions(predictor, args, texts)?;
     let mut report = Report { lines: Vec::new(), json: json!(null) };
     let mut objects = Vec::new();
     for (example, prediction) in predictions {
@@ -75,7 +151,7 @@ fn texts(arguments: &[String]) -> anyhow::Result<Vec<String>> {
     Ok(texts)
 }
 
-fn predict(
+fn predictions(
     predictor: &mut dyn Predictor,
     args: &Args,
     texts: &[String],

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use super::{DeviceArgs, Report};
+use super::{DeviceArgs, MemoryArgs, Report};
 use crate::config::Config;
 use crate::model::checkpoint_config;
 use crate::train::{PretrainPaths, PretrainPlan, pretrain};
@@ -37,6 +37,8 @@ pub struct Args {
     /// Sequences a step.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Tokens of a sequence at most, [CLS] and [SEP] included.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..))]
     max_length: u32,
@@ -105,6 +107,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         seed: args.seed,
         whole_word: args.whole_word,
         log_steps: args.log_steps,
+        accumulate: args.memory.accumulate,
     };
     let paths = PretrainPaths {
         data: args.data,
@@ -113,6 +116,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         save_steps: args.save_steps,
         max_seconds: args.max_seconds,
         resume: args.resume,
+        recompute: args.memory.recompute,
     };
     let ctx = args.device.open()?;
     let summary = pretrain(&ctx, &config, args.device.precision, &plan, &paths)?;

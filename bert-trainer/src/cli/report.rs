@@ -45,7 +45,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     let page = render(&runs, &groups)?;
     atomic::write_file(&output, page.as_bytes())?;
     let mut json = figures(&runs, &groups);
-    json["output"] = json!(output);
+    json["output"] = json!(output.display().to_string());
     Ok(Report { lines: vec![format!("report in {}", output.display())], json })
 }
 

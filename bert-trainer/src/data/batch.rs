@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 /// B sequences without padding: T packed tokens and where each sequence begins.
 ///
 /// All vectors but `cu_seqlens` have length T.
@@ -50,6 +52,40 @@ impl PackedBatch {
         self.cu_seqlens.push(self.ids.len() as u32);
         start
     }
+
+    /// The packed tokens of a run of sequences.
+    fn token_range(&self, run: &Range<usize>) -> Range<u32> {
+        self.cu_seqlens[run.start]..self.cu_seqlens[run.end]
+    }
+
+    /// A run of sequences as a batch of its own.
+    fn run(&self, run: Range<usize>) -> Self {
+        let mut part = Self::new();
+        for ends in self.cu_seqlens[run.start..=run.end].windows(2) {
+            let tokens = ends[0] as usize..ends[1] as usize;
+            part.push(&self.ids[tokens.clone()], &self.segments[tokens]);
+        }
+        part
+    }
+}
+
+/// A batch's sequences in order, cut into runs of nearly equal length.
+fn runs(sequences: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = parts.clamp(1, sequences.max(1));
+    let bound = move |part: usize| part * sequences / parts;
+    (0..parts).map(move |part| bound(part)..bound(part + 1))
+}
+
+/// The rows of a run out of values that have as many a sequence for all sequences; none out of none.
+fn rows<T: Clone>(values: &[T], run: &Range<usize>, sequences: usize) -> Vec<T> {
+    let width = values.len() / sequences.max(1);
+    values[run.start * width..run.end * width].to_vec()
+}
+
+/// What belongs to the tokens of a run: packed indices, now from its first token, and their targets.
+fn at_tokens(index: &[u32], targets: &[u32], tokens: &Range<u32>) -> (Vec<u32>, Vec<u32>) {
+    let pairs = index.iter().zip(targets).filter(|(at, _)| tokens.contains(at));
+    pairs.map(|(at, target)| (at - tokens.start, *target)).unzip()
 }
 
 /// A step of pre-training: sentence pairs with masked tokens.
@@ -63,6 +99,26 @@ pub struct PretrainBatch {
     pub masked_target: Vec<u32>,
     /// For each sequence 0 if b follows a in the corpus, 1 if it is random, `[B]`.
     pub nsp_label: Vec<u32>,
+}
+
+impl PretrainBatch {
+    /// The batch in `parts` parts, each with a run of the sequences; fewer if it has fewer sequences.
+    pub fn split(&self, parts: usize) -> Vec<Self> {
+        let sequences = self.tokens.sequences();
+        runs(sequences, parts)
+            .map(|run| {
+                let tokens = self.tokens.token_range(&run);
+                let (masked_index, masked_target) =
+                    at_tokens(&self.masked_index, &self.masked_target, &tokens);
+                Self {
+                    masked_index,
+                    masked_target,
+                    nsp_label: rows(&self.nsp_label, &run, sequences),
+                    tokens: self.tokens.run(run),
+                }
+            })
+            .collect()
+    }
 }
 
 /// A step of fine-tuning or evaluation.
@@ -84,6 +140,28 @@ pub struct TaskBatch {
     pub tag_target: Vec<u32>,
 }
 
+impl TaskBatch {
+    /// The batch in `parts` parts, each with a run of the sequences; fewer if it has fewer sequences.
+    pub fn split(&self, parts: usize) -> Vec<Self> {
+        let sequences = self.tokens.sequences();
+        runs(sequences, parts)
+            .map(|run| {
+                let tokens = self.tokens.token_range(&run);
+                let (tag_index, tag_target) = at_tokens(&self.tag_index, &self.tag_target, &tokens);
+                Self {
+                    labels: rows(&self.labels, &run, sequences),
+                    label_sets: rows(&self.label_sets, &run, sequences),
+                    values: rows(&self.values, &run, sequences),
+                    spans: rows(&self.spans, &run, sequences),
+                    tag_index,
+                    tag_target,
+                    tokens: self.tokens.run(run),
+                }
+            })
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +176,76 @@ mod tests {
         assert_eq!(batch.positions, [0, 1, 2, 0, 1, 2, 3, 4]);
         assert_eq!(batch.token_sequence, [0, 0, 0, 1, 1, 1, 1, 1]);
         assert_eq!((batch.sequences(), batch.tokens(), batch.max_length()), (2, 8, 5));
+    }
+
+    fn sequences(lengths: &[u32]) -> PackedBatch {
+        let mut batch = PackedBatch::new();
+        for (number, &length) in lengths.iter().enumerate() {
+            let ids: Vec<u32> = (0..length).map(|at| 100 * number as u32 + at).collect();
+            batch.push(&ids, &vec![1; ids.len()]);
+        }
+        batch
+    }
+
+    #[test]
+    fn a_step_in_one_part_is_the_step() {
+        let batch = PretrainBatch {
+            tokens: sequences(&[3, 5]),
+            masked_index: vec![1, 3, 7],
+            masked_target: vec![7, 8, 9],
+            nsp_label: vec![0, 1],
+        };
+        assert_eq!(batch.split(1), vec![batch.clone()]);
+        let batch = TaskBatch {
+            tokens: sequences(&[4, 2]),
+            labels: vec![1, 0],
+            label_sets: vec![0.0, 1.0, 1.0, 0.0],
+            values: vec![0.5, -1.0],
+            spans: vec![0, 1, 0, 0],
+            tag_index: vec![1, 5],
+            tag_target: vec![3, 4],
+        };
+        assert_eq!(batch.split(1), vec![batch.clone()]);
+    }
+
+    #[test]
+    fn parts_have_every_sequence_once_with_its_targets() {
+        let batch = PretrainBatch {
+            tokens: sequences(&[2, 4, 3]),
+            masked_index: vec![1, 2, 5, 6],
+            masked_target: vec![7, 8, 9, 6],
+            nsp_label: vec![0, 1, 0],
+        };
+        let parts = batch.split(2);
+        assert_eq!(parts.iter().map(|part| part.tokens.sequences()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(parts[0].masked_index, [1]);
+        assert_eq!(parts[1].tokens.ids, [100, 101, 102, 103, 200, 201, 202]);
+        assert_eq!(parts[1].tokens.positions, [0, 1, 2, 3, 0, 1, 2]);
+        assert_eq!(
+            (parts[1].masked_index.as_slice(), parts[1].masked_target.as_slice()),
+            ([0, 3, 4].as_slice(), [8, 9, 6].as_slice())
+        );
+        assert_eq!(parts[1].nsp_label, [1, 0]);
+        // More parts than sequences are as many as there are sequences.
+        assert_eq!(batch.split(9).len(), 3);
+
+        let batch = TaskBatch {
+            tokens: sequences(&[2, 2, 2]),
+            label_sets: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            spans: vec![0, 1, 1, 1, 0, 0],
+            tag_index: vec![1, 3, 5],
+            tag_target: vec![7, 8, 9],
+            ..TaskBatch::default()
+        };
+        let last = &batch.split(3)[2];
+        assert_eq!(
+            (last.label_sets.as_slice(), last.spans.as_slice()),
+            ([5.0, 6.0].as_slice(), [0, 0].as_slice())
+        );
+        assert_eq!(
+            (last.tag_index.as_slice(), last.tag_target.as_slice()),
+            ([1].as_slice(), [9].as_slice())
+        );
+        assert!(last.labels.is_empty() && last.values.is_empty());
     }
 }

@@ -30,11 +30,7 @@ impl Lines {
     /// # Errors
     /// [`DataError::Io`] if the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(|e| DataError::io(path, "read", e))?;
-        if file.metadata().is_ok_and(|meta| meta.is_dir()) {
-            return Err(DataError::file(path, "a file", "a directory"));
-        }
-        let reader = decompressed(path, BufReader::with_capacity(1 << 16, file))?;
+        let reader = open_decompressed(path)?;
         Ok(Lines { path: path.to_owned(), reader, line: 0, text: String::new() })
     }
 
@@ -98,7 +94,13 @@ impl Lines {
     }
 }
 
-fn decompressed(path: &Path, file: BufReader<File>) -> Result<Box<dyn BufRead + Send>, DataError> {
+/// Opens a file, decompressing by its extension.
+pub(crate) fn open_decompressed(path: &Path) -> Result<Box<dyn BufRead + Send>, DataError> {
+    let file = File::open(path).map_err(|e| DataError::io(path, "read", e))?;
+    if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Err(DataError::file(path, "a file", "a directory"));
+    }
+    let file = BufReader::with_capacity(1 << 16, file);
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     Ok(match extension.to_ascii_lowercase().as_str() {
         "gz" => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),

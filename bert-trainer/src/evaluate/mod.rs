@@ -3,15 +3,23 @@
 
 mod detail;
 mod device;
+mod embed;
+mod fill_mask;
 mod host;
+mod next_sentence;
 mod pretraining;
 mod score;
+mod vectors;
 
 pub use detail::detail;
 pub use device::DevicePredictor;
+pub use embed::{DeviceEmbedder, Embedder, HostEmbedder, TextVector};
+pub use fill_mask::{Candidate, FilledMask, FilledText, MASK, fill_masks};
 pub use host::HostPredictor;
+pub use next_sentence::next_sentence;
 pub use pretraining::{PretrainingMetrics, evaluate_pretraining};
 pub use score::{TaskMetrics, larger_is_better, score};
+pub use vectors::{TENSOR, VectorFormat, VectorSink, json_line, write_vectors};
 
 use std::path::Path;
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{OUTSIDE, Prediction};
+use super::Prediction;
 use crate::data::tasks::{Gold, RawExample, TaskKind, TaskLabels};
-use crate::metrics::{self, Confusion, MultiLabel, squad};
+use crate::metrics::{self, Confusion, MultiLabel, Scheme, squad};
 
 /// Metrics of a task over a set of examples, the task's own one first.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,10 +70,14 @@ pub fn score(
         TaskKind::Classify | TaskKind::Pair => classes(labels, examples, predicted),
         TaskKind::MultiLabel => label_sets(labels, examples, predicted),
         TaskKind::Regress => numbers(examples, predicted),
-        TaskKind::Tag => tags(examples, predicted, ["f1", "accuracy"]),
+        TaskKind::Tag => tags(examples, predicted, ["f1", "accuracy", "strict_f1"]),
         TaskKind::Joint => {
             let mut values = vec![("intent_accuracy", label_accuracy(examples, predicted))];
-            values.extend(tags(examples, predicted, ["slot_f1", "slot_accuracy"]));
+            values.extend(tags(
+                examples,
+                predicted,
+                ["slot_f1", "slot_accuracy", "strict_slot_f1"],
+            ));
             values
         }
         TaskKind::Span => answers(examples, predicted),
@@ -146,8 +150,9 @@ fn numbers(examples: &[RawExample], predicted: &[Prediction]) -> Values {
     ]
 }
 
-/// F1 of spans, if the tags mark any, then the share of words with the right tag.
-fn tags(examples: &[RawExample], predicted: &[Prediction], names: [&'static str; 2]) -> Values {
+/// F1 of spans, if the tags mark any; then the share of words with the right tag; then F1 of spans
+/// read strictly, which differs from the first by what the model tags against its scheme.
+fn tags(examples: &[RawExample], predicted: &[Prediction], names: [&'static str; 3]) -> Values {
     let gold: Vec<&[String]> = examples.iter().map(|example| example.tags.as_slice()).collect();
     let found: Vec<&[String]> = predicted.iter().map(|one| one.tags.as_slice()).collect();
     let (mut hits, mut words) = (0usize, 0usize);
@@ -155,14 +160,18 @@ fn tags(examples: &[RawExample], predicted: &[Prediction], names: [&'static str;
         words += gold.len();
         hits += gold.iter().zip(*found).filter(|(gold, found)| gold == found).count();
     }
-    let marks_spans = |tag: &String| {
-        tag == OUTSIDE || tag.split_once('-').is_some_and(|(prefix, _)| "BIES".contains(prefix))
-    };
+    // The scheme of the truth may have no tag for what the model says.
+    let every_tag = gold.iter().chain(&found).flat_map(|tags| tags.iter());
+    let scheme = Scheme::detect(every_tag);
     let mut values = Vec::new();
-    if gold.iter().flat_map(|tags| tags.iter()).all(marks_spans) {
+    if scheme.is_some() {
         values.push((names[0], metrics::span_f1(&gold, &found)));
     }
     values.push((names[1], hits as f64 / words.max(1) as f64));
+    let strict = |scheme| metrics::strict_span_scores(scheme, &gold, &found).ok();
+    if let Some(scores) = scheme.and_then(strict) {
+        values.push((names[2], scores.total.f1()));
+    }
     values
 }
 

@@ -26,20 +26,23 @@ pub(super) struct Encoder {
 /// What the encoder keeps for its backward pass.
 pub(super) struct EncoderActivations {
     embedded: Normed,
-    dropped: Buffer,
-    layers: Vec<LayerActivations>,
+    /// Hidden states after the embeddings and after every layer, `[T, H]` each: the input of each
+    /// layer, then the result.
+    hidden: Vec<Buffer>,
+    /// The rest of what each layer needs; `None` where it is computed again when it is needed.
+    layers: Vec<Option<LayerActivations>>,
 }
 
 impl EncoderActivations {
     /// The last hidden states, `[T, H]`.
     pub fn hidden(&self) -> &Buffer {
-        self.layers.last().map_or(&self.dropped, |layer| &layer.output.out)
+        // The embeddings are always there.
+        &self.hidden[self.hidden.len() - 1]
     }
 
     /// Hidden states after the embeddings and after every layer, each `[T, H]`.
     pub fn all_hidden(&self) -> Vec<Buffer> {
-        let layers = self.layers.iter().map(|layer| layer.output.out.clone());
-        std::iter::once(self.dropped.clone()).chain(layers).collect()
+        self.hidden.clone()
     }
 }
 
@@ -65,11 +68,15 @@ impl Encoder {
         (&self.tables[0], &self.d_tables[0])
     }
 
+    /// With `lean`, a layer keeps nothing but its input, and the backward pass runs it again: the
+    /// same kernels over the same values, hence the same bits (Chen et al. 2016, *Training Deep Nets
+    /// with Sublinear Memory Cost*).
     pub fn forward(
         &self,
         ctx: &Context,
         batch: &DeviceBatch,
         dropout: &DropoutPlan,
+        lean: bool,
     ) -> Result<EncoderActivations, KernelError> {
         let [word, position, segment] = &self.tables;
         let summed = ctx.empty(word.dtype(), batch.tokens * self.hidden);
@@ -87,14 +94,18 @@ impl Encoder {
             },
         )?;
         let embedded = self.norm.forward(ctx, &summed, None, None)?;
-        let dropped = dropped(ctx, &embedded.out, dropout.at(0, Place::Embeddings))?;
-        let mut layers: Vec<LayerActivations> = Vec::with_capacity(self.layers.len());
+        // The norm keeps a sum of its own.
+        drop(summed);
+        let mut x = dropped(ctx, &embedded.out, dropout.at(0, Place::Embeddings))?;
+        let mut hidden = vec![x.clone()];
+        let mut layers = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let input = layers.last().map_or(&dropped, |before| &before.output.out);
-            let kept = layer.forward(ctx, batch, input, dropout)?;
-            layers.push(kept);
+            let kept = layer.forward(ctx, batch, &x, dropout)?;
+            x = kept.output.out.clone();
+            hidden.push(x.clone());
+            layers.push((!lean).then_some(kept));
         }
-        Ok(EncoderActivations { embedded, dropped, layers })
+        Ok(EncoderActivations { embedded, hidden, layers })
     }
 
     /// From the gradient of the last hidden states, `[T, H]`, to those of all parameters that are not
@@ -109,8 +120,16 @@ impl Encoder {
     ) -> Result<(), KernelError> {
         let mut d_out = d_hidden;
         let mut d_branch = None;
-        let trained = self.layers.iter().zip(&kept.layers).skip(self.frozen.unwrap_or(0));
-        for (layer, kept) in trained.rev() {
+        let trained = self.layers.iter().enumerate().skip(self.frozen.unwrap_or(0));
+        for (index, layer) in trained.rev() {
+            let again;
+            let kept = match &kept.layers[index] {
+                Some(kept) => kept,
+                None => {
+                    again = layer.forward(ctx, batch, &kept.hidden[index], dropout)?;
+                    &again
+                }
+            };
             let branch = d_branch.as_ref();
             let (through, along) = layer.backward(ctx, batch, kept, &d_out, branch, dropout)?;
             d_out = through;

@@ -19,6 +19,7 @@ pub fn architecture(head: Head) -> &'static str {
         Head::Tag { .. } => "BertForTokenClassification",
         Head::Joint { .. } => "BertForJointIntentAndSlots",
         Head::Span => "BertForQuestionAnswering",
+        Head::Encoder => "BertModel",
     }
 }
 
@@ -129,7 +130,7 @@ pub struct LoadedCheckpoint {
     pub head: Head,
     /// The task with its labels; `None` for a pre-trained model.
     pub task: Option<(TaskKind, TaskLabels)>,
-    /// Tensors that the file lacks and that got initial values.
+    /// Tensors that the file lacks and that got initial values; a new head's are not among them.
     pub missing: Vec<String>,
     table: ParameterTable,
     values: Vec<f32>,
@@ -147,10 +148,21 @@ impl LoadedCheckpoint {
         let task = task_of_config(&config, dir)?;
         let head = task.as_ref().map_or(Head::Pretraining, |(kind, labels)| head_of(*kind, labels));
         let optional = |name: &str| head == Head::Pretraining && is_head(name);
-        Self::read(dir, config, head, task, optional, 0)
+        Self::read(dir, config, head, task, |_| true, optional, 0)
     }
 
-    /// Reads the encoder of a checkpoint under a new head, whose values are drawn from `seed`.
+    /// Reads the encoder of a checkpoint, whatever stands on it: also heads that have no task here.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, damaged or unsupported, naming the file.
+    pub fn encoder(dir: &Path) -> anyhow::Result<Self> {
+        let config = checkpoint_config(dir)?;
+        Self::read(dir, config, Head::Encoder, None, |_| true, |_| false, 0)
+    }
+
+    /// Reads the encoder of a checkpoint under a new head, whose values are drawn from `seed`. A
+    /// checkpoint of the same head with the same labels gives its head too, to be trained on.
     ///
     /// # Errors
     ///
@@ -162,7 +174,12 @@ impl LoadedCheckpoint {
         task: (TaskKind, TaskLabels),
         seed: u64,
     ) -> anyhow::Result<Self> {
-        Self::read(dir, config, head, Some(task), is_head, seed)
+        // Of a class that has no task here, the encoder is as good as any.
+        let own = task_of_config(&checkpoint_config(dir)?, dir).ok().flatten();
+        let goes_on =
+            own.is_some_and(|(kind, labels)| head_of(kind, &labels) == head && labels == task.1);
+        let wanted = |name: &str| goes_on || name.starts_with("bert.");
+        Self::read(dir, config, head, Some(task), wanted, is_head, seed)
     }
 
     fn read(
@@ -170,11 +187,14 @@ impl LoadedCheckpoint {
         config: Config,
         head: Head,
         task: Option<(TaskKind, TaskLabels)>,
+        wanted: impl Fn(&str) -> bool,
         optional: impl Fn(&str) -> bool,
         seed: u64,
     ) -> anyhow::Result<Self> {
         let table = ParameterTable::new(&config, &head);
-        let found = checkpoint::read(dir, &tensor_specs(&table), optional)?;
+        let mut specs = tensor_specs(&table);
+        specs.retain(|spec| wanted(&spec.name));
+        let found = checkpoint::read(dir, &specs, optional)?;
         let mut values = vec![0.0; table.len()];
         for parameter in table.parameters() {
             let place = &mut values[parameter.range()];
@@ -184,6 +204,19 @@ impl LoadedCheckpoint {
             }
         }
         Ok(Self { config, head, task, missing: found.missing, table, values })
+    }
+
+    /// What the file lacks and got initial values, for a person; `None` if it lacks nothing.
+    pub fn missing_note(&self, dir: &Path) -> Option<String> {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in self.missing.iter().map(|name| part_of(name)) {
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+        let parts = parts.join(" and ");
+        let note = || format!("{}: has no {parts}; initialized instead", dir.display());
+        (!self.missing.is_empty()).then(note)
     }
 
     /// Takes a model of labels for one text as one for two, or the other way round: the network is the
@@ -248,4 +281,14 @@ pub fn write_checkpoint(
 /// taggers may lack it.
 fn is_head(name: &str) -> bool {
     !name.starts_with("bert.embeddings.") && !name.starts_with("bert.encoder.")
+}
+
+/// What a tensor that may be missing belongs to.
+fn part_of(name: &str) -> &str {
+    const PARTS: [(&str, &str); 3] = [
+        ("bert.pooler.", "pooler"),
+        ("cls.predictions.", "head of the masked language model"),
+        ("cls.seq_relationship.", "head of next sentence prediction"),
+    ];
+    PARTS.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or(name, |(_, part)| part)
 }

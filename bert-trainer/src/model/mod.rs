@@ -8,6 +8,7 @@ mod batch;
 mod dropout;
 mod encoder;
 mod flat;
+mod footprint;
 mod heads;
 mod init;
 mod layer;
@@ -15,18 +16,21 @@ mod load;
 mod modules;
 mod parameters;
 mod rounding;
+mod shares;
 
 use bert_kernels::{Buffer, Context, KernelError, ops};
 
 pub use batch::DeviceBatch;
 pub use dropout::DropoutPlan;
 pub use flat::Precision;
+pub use footprint::{Footprint, PassSize};
 pub use heads::{Head, Imitation, Shaping, Tally, Teaching, Term};
 pub use init::{fill as fill_initial, initial_values};
 pub use load::{
     LoadedCheckpoint, architecture, checkpoint_config, head_of, name_task, write_checkpoint,
 };
 pub use parameters::{PROJECTION, PROJECTIONS, Parameter, ParameterTable, depth_of};
+pub use shares::Shares;
 
 use crate::config::{Config, HiddenAct};
 use crate::data::{PretrainBatch, TaskBatch};
@@ -46,6 +50,7 @@ pub struct Model {
     config: Config,
     head: Head,
     precision: Precision,
+    recompute: bool,
     flat: FlatBuffers,
     encoder: Encoder,
     pooler: Option<Pooler>,
@@ -81,6 +86,8 @@ pub struct Targets {
     pub shaping: Shaping,
     /// What a teacher says of the same batch.
     pub teaching: Teaching,
+    /// Which part of a step this is.
+    pub shares: Shares,
 }
 
 impl Targets {
@@ -101,7 +108,7 @@ impl Targets {
         let words = || (ctx.upload_u32(&batch.tag_index), ctx.upload_u32(&batch.tag_target));
         let none = Self::default();
         match head {
-            Head::Pretraining => none,
+            Head::Pretraining | Head::Encoder => none,
             Head::Classify { .. } => Self { sequence: Some(ctx.upload_u32(&batch.labels)), ..none },
             Head::MultiLabel { .. } => {
                 Self { sequence: Some(ctx.upload_f32(&batch.label_sets)), ..none }
@@ -227,7 +234,7 @@ impl Model {
             Head::Classify { labels: outputs }
             | Head::MultiLabel { labels: outputs }
             | Head::Regress { outputs } => (Some(classifier("classifier", outputs)), None),
-            Head::Span => (None, None),
+            Head::Span | Head::Encoder => (None, None),
             Head::Tag { labels } => (None, Some(words("classifier", labels))),
             Head::Joint { intents, slots } => (
                 Some(classifier("intent_classifier", intents)),
@@ -239,6 +246,7 @@ impl Model {
             config: config.clone(),
             head,
             precision,
+            recompute: false,
             encoder: Encoder::new(&flat, config),
             pooler: head.has_pooler().then(|| Pooler::new(&flat, config)),
             masked_lm: (head == Head::Pretraining).then(|| MaskedLm::new(&flat, config)),
@@ -248,6 +256,13 @@ impl Model {
             imitation: HiddenImitation::new(&flat, projection, hidden),
             flat,
         })
+    }
+
+    /// Whether training keeps of each layer only its input and runs the layer again in the backward
+    /// pass: a third more arithmetic for a fraction of the memory, and the same bits.
+    #[must_use]
+    pub fn with_recompute(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
     }
 
     /// The device.
@@ -316,8 +331,8 @@ impl Model {
         ops::fill(&self.ctx, &self.flat.grad, 0.0)
     }
 
-    /// Forward and backward: adds the gradient of `scale` times the sum of the mean losses, and gives
-    /// the losses.
+    /// Forward and backward: adds the gradient of `scale` times the sum of the mean losses, each times
+    /// its share of the step, and gives the losses.
     ///
     /// # Errors
     ///
@@ -329,7 +344,7 @@ impl Model {
         dropout: &DropoutPlan,
         scale: f32,
     ) -> Result<Losses, KernelError> {
-        let pass = self.forward(batch, targets, dropout)?;
+        let pass = self.forward(batch, targets, dropout, self.recompute)?;
         self.backward(batch, targets, &pass, dropout, scale)?;
         Ok(pass.losses())
     }
@@ -344,7 +359,8 @@ impl Model {
         batch: &DeviceBatch,
         targets: &Targets,
     ) -> Result<(Losses, Logits), KernelError> {
-        let pass = self.forward(batch, targets, &DropoutPlan::OFF)?;
+        // Nothing goes back through this pass.
+        let pass = self.forward(batch, targets, &DropoutPlan::OFF, true)?;
         let logits = Logits {
             sequence: pass.sequence.as_ref().map(|kept| kept.scored.logits.clone()),
             words: pass.words.as_ref().map(|kept| kept.scored.logits.clone()),
@@ -365,7 +381,7 @@ impl Model {
         batch: &DeviceBatch,
         targets: &Targets,
     ) -> Result<Option<Buffer>, KernelError> {
-        let pass = self.forward(batch, targets, &DropoutPlan::OFF)?;
+        let pass = self.forward(batch, targets, &DropoutPlan::OFF, true)?;
         let (word, _) = self.encoder.word_embeddings();
         match (&self.masked_lm, &pass.masked) {
             (Some(head), Some(kept)) => head.logits(&self.ctx, kept, word).map(Some),
@@ -378,9 +394,10 @@ impl Model {
         batch: &DeviceBatch,
         targets: &Targets,
         dropout: &DropoutPlan,
+        lean: bool,
     ) -> Result<Pass, KernelError> {
         let ctx = &self.ctx;
-        let encoder = self.encoder.forward(ctx, batch, dropout)?;
+        let encoder = self.encoder.forward(ctx, batch, dropout, lean)?;
         let hidden = encoder.hidden();
         let (word, _) = self.encoder.word_embeddings();
 
@@ -431,27 +448,28 @@ impl Model {
         if let (Some(head), Some(kept), Some(masked)) =
             (&self.masked_lm, &pass.masked, masked_of(targets))
         {
-            let scale = scale / masked.index.len() as f32;
+            let scale = scale * targets.shares.masked / masked.index.len() as f32;
             let tied = self.encoder.word_embeddings();
             head.backward(ctx, kept, tied, &masked, scale, &d_hidden)?;
         }
         if let (Some(pooler), Some(head), Some(pooled), Some(kept), Some(goal)) =
             (&self.pooler, &self.sequence, &pass.pooled, &pass.sequence, self.goal(targets))
         {
-            let d_pooled = head.backward(ctx, kept, &goal, scale)?;
+            let d_pooled = head.backward(ctx, kept, &goal, scale * targets.shares.sequence)?;
             pooler.backward(ctx, batch, pooled, &d_pooled, &d_hidden)?;
         }
         if let (Some(head), Some(kept), Some(words)) = (&self.token, &pass.words, words_of(targets))
         {
-            head.backward(ctx, kept, &words, scale, &d_hidden)?;
+            head.backward(ctx, kept, &words, scale * targets.shares.words, &d_hidden)?;
         }
         if let (Some(head), Some(kept), Some(spans)) = (&self.span, &pass.spans, spans_of(targets))
         {
+            let scale = scale * targets.shares.spans;
             let d_rows = head.backward(ctx, batch, kept, hidden, &spans, scale)?;
             ops::add_assign(ctx, &d_hidden, &d_rows)?;
         }
         if let (Some(kept), Some(taught)) = (&pass.imitation, hidden_of(targets)) {
-            let tokens = batch.tokens;
+            let (tokens, scale) = (batch.tokens, scale * targets.shares.tokens);
             let d_rows = self.imitation.backward(ctx, kept, hidden, tokens, &taught, scale)?;
             ops::add_assign(ctx, &d_hidden, &d_rows)?;
         }

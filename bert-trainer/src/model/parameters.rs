@@ -113,6 +113,7 @@ impl ParameterTable {
                 table.linear("slot_classifier", slots, hidden);
             }
             Head::Span => table.linear("qa_outputs", 2, hidden),
+            Head::Encoder => {}
         }
         if let Some(width) = teacher {
             table.linear(PROJECTION, width, hidden);
@@ -216,6 +217,7 @@ mod tests {
             Head::Regress { outputs: 1 },
             Head::Joint { intents: 2, slots: 7 },
             Head::Span,
+            Head::Encoder,
         ] {
             let table = ParameterTable::new(&Config::named("bert-tiny").unwrap(), &head);
             let mut end = 0;

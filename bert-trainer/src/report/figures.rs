@@ -16,7 +16,7 @@ pub fn figures(runs: &[Run], groups: &[Group]) -> Value {
 fn of_run(run: &Run) -> Value {
     let record = &run.record;
     json!({
-        "directory": run.directory,
+        "directory": run.directory.display().to_string(),
         "command": record.command,
         "task": record.task,
         "seed": record.configuration.get("seed"),

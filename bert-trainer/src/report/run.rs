@@ -143,21 +143,29 @@ fn state_options(directory: &Path) -> Option<Map<String, Value>> {
     let states = entries.flatten().map(|entry| entry.path().join("state.json"));
     let newest = states.filter(|state| state.exists()).max()?;
     let state: Value = serde_json::from_slice(&fs::read(newest).ok()?).ok()?;
-    state.get("options")?.as_object().cloned()
+    state.pointer("/state/options")?.as_object().cloned()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::checkpoint::{TrainerState, save_state};
 
     #[test]
     fn a_pre_training_without_a_record_is_told_by_its_other_files() {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("run");
-        let state = at.join("trainer/step-000000004");
-        fs::create_dir_all(&state).unwrap();
-        fs::write(state.join("state.json"), r#"{"options":{"steps":4,"seed":3}}"#).unwrap();
+        let options = serde_json::json!({ "steps": 4, "seed": 3 });
+        let state = TrainerState {
+            step: 4,
+            epoch: 0,
+            seed: 3,
+            fingerprint: String::new(),
+            options,
+            progress: Value::Null,
+        };
+        save_state(&at, &state, &[]).unwrap();
         fs::write(at.join("config.json"), Config::named("bert-mini").unwrap().to_json()).unwrap();
         let line = r#"{"step":4,"mlm_loss":6.5,"mlm_accuracy":0.25,"learning_rate":0.1}"#;
         fs::write(at.join(METRICS_FILE), format!("{line}\n")).unwrap();

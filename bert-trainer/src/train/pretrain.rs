@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use bert_kernels::Context;
+use bert_kernels::{Context, KernelError};
 use serde::{Deserialize, Serialize};
 
 use super::record::Recorder;
@@ -20,7 +20,7 @@ use crate::data::{PretrainBatch, PretrainData, PretrainOptions, TextTokenizer};
 use crate::log::{MetricsFile, Progress, TensorBoard};
 use crate::model::{
     DeviceBatch, DropoutPlan, Head, LoadedCheckpoint, Losses, Model, ParameterTable, Precision,
-    Tally, Targets, architecture, initial_values, write_checkpoint,
+    Shares, Tally, Targets, architecture, initial_values, write_checkpoint,
 };
 
 /// Everything that decides the result of a run, and is therefore compared on resume.
@@ -44,9 +44,22 @@ pub struct PretrainPlan {
     pub whole_word: bool,
     /// Steps between lines of `metrics.jsonl`.
     pub log_steps: u64,
+    /// Passes that the batch of a step is cut into, to need less memory at once; each has dropout of
+    /// its own. A run of one pass a step is the same run as before there were several.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: u32,
 }
 
-/// Where a run reads and writes, and how often.
+fn one() -> u32 {
+    1
+}
+
+fn is_one(passes: &u32) -> bool {
+    *passes == 1
+}
+
+/// Where a run reads and writes, how often, and what it keeps in memory: nothing of it changes a bit of
+/// the result.
 #[derive(Debug, Clone)]
 pub struct PretrainPaths {
     /// What `prepare` wrote.
@@ -61,6 +74,8 @@ pub struct PretrainPaths {
     pub max_seconds: Option<f64>,
     /// Go on from the checkpoint in `output`.
     pub resume: bool,
+    /// Compute the layers again in the backward pass instead of keeping what they computed.
+    pub recompute: bool,
 }
 
 /// What a run came to.
@@ -112,6 +127,12 @@ pub fn pretrain(
         "--max-length {}: the config has {} positions",
         plan.max_length,
         config.max_position_embeddings
+    );
+    ensure!(
+        (1..=plan.batch_size).contains(&plan.accumulate),
+        "--accumulate {}: expected at least 1 and at most the {} sequences of --batch-size",
+        plan.accumulate,
+        plan.batch_size
     );
     let mut run = Run::open(ctx, &data, &config, precision, plan, paths)?;
 
@@ -171,6 +192,9 @@ fn values_of(dir: &Path, table: &ParameterTable, data: &PretrainData) -> anyhow:
         dir.display()
     );
     let loaded = LoadedCheckpoint::open(dir)?;
+    if let Some(note) = loaded.missing_note(dir) {
+        eprintln!("pretrain: {note}");
+    }
     ensure!(
         loaded.task.is_none() && loaded.values().len() == table.len(),
         "{}: expected a pre-trained checkpoint with as many pieces as its vocab.txt",
@@ -272,7 +296,10 @@ impl<'a> Run<'a> {
             origin,
         ]);
         let saved = checkpoint::load_latest_state(output)?;
-        let model = |values: &[f32]| Model::new(ctx, config, Head::Pretraining, precision, values);
+        let model = |values: &[f32]| {
+            let model = Model::new(ctx, config, Head::Pretraining, precision, values)?;
+            Ok::<_, KernelError>(model.with_recompute(paths.recompute))
+        };
         let options = OptimizerOptions { weight_decay: plan.weight_decay, ..Default::default() };
         let (step, model, optimizer, carried) = match (paths.resume, saved) {
             (true, Some(saved)) => {
@@ -336,12 +363,17 @@ impl<'a> Run<'a> {
     }
 
     fn train(&mut self, batch: &PretrainBatch) -> anyhow::Result<()> {
-        let device_batch = DeviceBatch::upload(self.ctx, &batch.tokens);
-        let targets = Targets::pretraining(self.ctx, batch);
-        let dropout = DropoutPlan::training(&self.config, self.plan.seed, self.step);
-        let losses = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+        let passes = u64::from(self.plan.accumulate);
+        for (number, part) in (0..).zip(batch.split(passes as usize)) {
+            let device_batch = DeviceBatch::upload(self.ctx, &part.tokens);
+            let shares = Shares::pretraining(&part, batch);
+            let targets = Targets { shares, ..Targets::pretraining(self.ctx, &part) };
+            let pass = self.step * passes + number;
+            let dropout = DropoutPlan::training(&self.config, self.plan.seed, pass);
+            let losses = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+            self.pending.push(losses);
+        }
         self.optimizer.step(&self.model, self.schedule.learning_rate(self.step))?;
-        self.pending.push(losses);
         self.tokens += batch.tokens.tokens() as u64;
         self.step += 1;
         Ok(())

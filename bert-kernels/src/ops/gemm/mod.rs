@@ -172,6 +172,29 @@ fn c_lanes(lanes: usize, n: usize, c_stride: usize) -> usize {
 /// and 12 × 2, which are slower.
 const CPU_TILE: Tile = Tile { rows: 4, vectors: 4 };
 
+/// Lanes of a CPU unit: its widest load of f32.
+fn cpu_lanes(ctx: &Context) -> usize {
+    (ctx.shape().load_width_bits as usize / 32).max(1)
+}
+
+/// Elements of f32 that [`gemm`] allocates while it runs: on a CPU, where a B of n columns and k rows
+/// cannot be read in vectors as it lies, the whole of it packed into panels.
+pub fn gemm_scratch_len(
+    ctx: &Context,
+    transpose: Transpose,
+    b: DType,
+    n: usize,
+    k: usize,
+) -> usize {
+    let lanes = cpu_lanes(ctx);
+    // A panel of bf16 is widened once instead of once a tile of rows.
+    let packed = transpose == Transpose::NT || !n.is_multiple_of(lanes) || b == DType::Bf16;
+    match ctx.shape().is_cpu() && packed {
+        true => n.next_multiple_of(CPU_TILE.vectors * lanes) * k,
+        false => 0,
+    }
+}
+
 #[allow(unsafe_code)]
 fn by_panels<EA, EB, EC>(ctx: &Context, args: &Gemm<'_>, Strides { a_stride, c_stride }: Strides)
 where
@@ -181,20 +204,17 @@ where
 {
     let &Gemm { a, b, c, m, n, k, .. } = args;
     let shape = ctx.shape();
-    let lanes = (shape.load_width_bits as usize / 32).max(1);
+    let lanes = cpu_lanes(ctx);
     let tile = CPU_TILE;
     let dim = CubeDim::new_1d(shape.max_units_per_cube);
     let count = CubeCount::Static(1, 1, 1);
-    // A panel of bf16 is widened once instead of once a tile of rows.
-    let packed =
-        args.transpose == Transpose::NT || !n.is_multiple_of(lanes) || b.dtype() == DType::Bf16;
+    let scratch = gemm_scratch_len(ctx, args.transpose, b.dtype(), n, k);
     let c_lanes = c_lanes(lanes, n, c_stride);
     let finish = finish_of(args);
     let (bias, pre) = epilogue_args(args.epilogue);
     let a_transposed = args.transpose == Transpose::TN;
-    if packed {
-        let width = tile.vectors * lanes;
-        let panels = ctx.empty(DType::F32, n.div_ceil(width) * width * k);
+    if scratch > 0 {
+        let panels = ctx.empty(DType::F32, scratch);
         // SAFETY: items are within the panels, and columns of B are clamped.
         unsafe {
             panel::pack_panels::launch_unchecked::<EB>(

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::encode::encode_text;
 use super::windows::encode_windows;
-use super::{RawExample, TaskKind, TaskLabels};
+use super::{RawExample, TaskKind, TaskLabels, count};
 use crate::data::rng::{Stream, permutation};
 use crate::data::{DataError, PackedBatch, TaskBatch, TextTokenizer};
 use bert_kernels::ops::IGNORE;
@@ -87,6 +87,9 @@ pub struct TaskData {
     pub truncated: usize,
     /// How many words have no piece (control characters, lone accents, U+FFFD) and were left out.
     pub invisible_words: usize,
+    /// How many questions have answers of which none stands where the file says; they are not
+    /// learned.
+    pub misplaced_questions: usize,
     /// C, the number of labels a text may have; 0 where texts have none.
     classes: usize,
 }
@@ -125,6 +128,8 @@ impl TaskData {
                     let found = format!("{} tokens", options.max_length);
                     DataError::line(path, example.line, expected, found)
                 })?;
+                let is_lost = windows.iter().all(|window| window.target == Target::None);
+                data.misplaced_questions += usize::from(is_lost);
                 let of_source = |window| TaskExample { source, ..window };
                 data.examples.extend(windows.into_iter().map(of_source));
                 continue;
@@ -152,6 +157,21 @@ impl TaskData {
     #[cfg(test)]
     pub(crate) fn of_examples(examples: Vec<TaskExample>, classes: usize) -> Self {
         Self { examples, classes, ..Self::default() }
+    }
+
+    /// What was lost on the way from the file, for a person; nothing if nothing was.
+    pub fn lost(&self) -> Vec<String> {
+        let counts = [
+            (self.truncated, "example", "longer than the maximal length, cut"),
+            (self.invisible_words, "word", "without a piece, left out"),
+            (
+                self.misplaced_questions,
+                "question",
+                "whose answers are not where the file says, left out",
+            ),
+        ];
+        let lost = counts.into_iter().filter(|(number, ..)| *number > 0);
+        lost.map(|(number, noun, what)| format!("{} {what}", count(number, noun))).collect()
     }
 
     /// Number of sequences.
@@ -280,6 +300,23 @@ mod tests {
         assert_eq!(data.examples[0].ids, [2, 1, 9, 3]);
         assert_eq!(data.examples[0].word_starts, [1, 2]);
         assert_eq!(data.examples[0].tags, [0, 0]);
+    }
+
+    #[test]
+    fn what_is_lost_is_told() {
+        assert_eq!(encode(16).lost(), Vec::<String>::new());
+        assert_eq!(encode(5).lost(), ["1 example longer than the maximal length, cut"]);
+        let json = br#"{"data":[{"paragraphs":[{"context":"stop jazz","qas":[
+            {"id":"a","question":"play","answers":[{"text":"jazz","answer_start":5}]},
+            {"id":"b","question":"play","answers":[{"text":"jazz","answer_start":4}]},
+            {"id":"c","question":"play","is_impossible":true}]}]}]}"#;
+        let raw = with_file(json, |path| read(path, TaskKind::Span, &ReadOptions::default()));
+        let (raw, labels) = (raw.unwrap(), TaskLabels::default());
+        let (kind, options) = (TaskKind::Span, EncodeOptions::new(16));
+        let data = TaskData::encode(Path::new("q"), &raw, kind, &labels, &tokenizer(), options);
+        let data = data.unwrap();
+        assert_eq!(data.lost(), ["1 question whose answers are not where the file says, left out"]);
+        assert_eq!(data.batch(&[0, 1, 2]).spans, [4, 4, IGNORE, IGNORE, 0, 0]);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::squad::read_squad;
-use super::table::{Fields, TableFormat, Wanted, read_table};
+use super::squad::{Question, read_squad};
+use super::table::{Fields, TableFormat, Wanted, read_damaged_table, read_table};
 use super::{Gold, RawExample, ReadOptions, TaskKind};
 use crate::data::DataError;
 
@@ -21,7 +21,11 @@ pub(super) fn read_labelled(
         many_labels: kind == TaskKind::MultiLabel,
     };
     let format = options.format.unwrap_or_else(|| TableFormat::of(path));
-    let rows = read_table(path, format, &wanted)?;
+    let rows = if options.leave_out_broken_rows {
+        read_damaged_table(path, format, &wanted)?.0
+    } else {
+        read_table(path, format, &wanted)?
+    };
     rows.into_iter().map(|row| example(path, kind, row)).collect()
 }
 
@@ -38,15 +42,22 @@ fn example(path: &Path, kind: TaskKind, row: Fields) -> Result<RawExample, DataE
     Ok(RawExample { second: row.second, gold, ..RawExample::new(row.text, row.line) })
 }
 
-/// Reads questions with their contexts and answers.
+/// Reads questions with their contexts and answers. A question without an answer has to say that it
+/// is impossible: a file without answers is not one of impossible questions.
 pub(super) fn read_questions(path: &Path) -> Result<Vec<RawExample>, DataError> {
-    let read = |question: super::squad::Question| RawExample {
-        second: Some(question.context.to_string()),
-        gold: Gold::Answers(question.answers),
-        id: Some(question.id),
-        ..RawExample::new(question.question, question.number)
+    let read = |question: Question| {
+        if question.answers.is_empty() && !question.is_impossible {
+            let expected = format!("answers of question {:?}, or is_impossible", question.id);
+            return Err(DataError::file(path, expected, "neither"));
+        }
+        Ok(RawExample {
+            second: Some(question.context.to_string()),
+            gold: Gold::Answers(question.answers),
+            id: Some(question.id),
+            ..RawExample::new(question.question, question.number)
+        })
     };
-    Ok(read_squad(path)?.questions.into_iter().map(read).collect())
+    read_squad(path)?.questions.into_iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -79,6 +90,23 @@ mod tests {
         assert_eq!((examples[0].value(), examples[1].value()), (Some(0.5), Some(-3.0)));
         let examples = read(b"2\tone\ttwo\n", TaskKind::Regress).unwrap();
         assert_eq!(examples[0].second.as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn questions_are_answered_or_impossible() {
+        let file = |rest: &str| {
+            format!(
+                r#"{{"data":[{{"paragraphs":[{{"context":"stop jazz","qas":[
+                   {{"id":"a","question":"play"{rest}}}]}}]}}]}}"#
+            )
+        };
+        let read = |rest: &str| with_file(file(rest).as_bytes(), read_questions);
+        let answered = read(r#","answers":[{"text":"jazz","answer_start":5}]"#).unwrap();
+        assert_eq!(answered[0].answers()[0].start, Some(5));
+        assert_eq!((answered[0].id.as_deref(), answered[0].line), (Some("a"), 1));
+        let impossible = read(r#","is_impossible":true"#).unwrap();
+        assert_eq!(impossible[0].gold, Gold::Answers(Vec::new()));
+        check_error(read(r#","answers":[]"#), "expected answers of question \"a\"", "neither");
     }
 
     #[test]

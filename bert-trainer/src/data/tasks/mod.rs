@@ -47,12 +47,21 @@ pub struct ReadOptions {
     pub has_header: bool,
     /// How tables are written; by the file's name if `None`.
     pub format: Option<TableFormat>,
+    /// Whether rows of tables that are not as they should be are left out, see
+    /// [`table::read_damaged_table`], rather than an error.
+    pub leave_out_broken_rows: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
         let columns = ColumnChoice::default();
-        Self { tag_column: 2, columns, has_header: false, format: None }
+        Self {
+            tag_column: 2,
+            columns,
+            has_header: false,
+            format: None,
+            leave_out_broken_rows: false,
+        }
     }
 }
 

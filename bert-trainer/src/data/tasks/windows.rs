@@ -8,7 +8,8 @@ use crate::data::TextTokenizer;
 /// The windows of an example, laid out as `bert_core::Session::answer` reads them.
 ///
 /// A window that does not hold the whole answer has `[CLS]` as its target, as in Transformers'
-/// `run_qa.py`. Of several true answers the first that stands in the context is learned.
+/// `run_qa.py`. Of several true answers the first that stands in the context is learned; if there
+/// are some but none stands in it, nothing is.
 ///
 /// # Errors
 ///
@@ -31,6 +32,7 @@ pub(super) fn encode_windows(
         let start = answer.start?;
         tokens.between(start, start + answer.text.len() as u32)
     });
+    let is_known = answer.is_some() || raw.answers().is_empty();
     let room = options.max_length - 1 - first;
     let overlap = bert_core::window_overlap(options.stride, room);
 
@@ -48,7 +50,8 @@ pub(super) fn encode_windows(
             Some(found) if found.start >= begin && found.end <= end => {
                 Target::Span { start: position(found.start), end: position(found.end - 1) }
             }
-            _ => Target::Span { start: 0, end: 0 },
+            _ if is_known => Target::Span { start: 0, end: 0 },
+            _ => Target::None,
         };
         windows.push(TaskExample {
             ids,
@@ -149,8 +152,26 @@ mod tests {
     #[test]
     fn no_answer_is_cls() {
         assert_eq!(windows(None, 32, 4)[0].target, Target::Span { start: 0, end: 0 });
-        // An answer that is not in any token: a blank.
-        assert_eq!(windows(Some((" ", 4)), 32, 4)[0].target, Target::Span { start: 0, end: 0 });
+    }
+
+    #[test]
+    fn an_answer_that_does_not_stand_in_the_context_is_not_learned() {
+        // In no token: a blank.
+        assert_eq!(windows(Some((" ", 4)), 32, 4)[0].target, Target::None);
+        let misplaced = GoldAnswer { text: "jazz".into(), start: None };
+        let placed = GoldAnswer { text: "play".into(), start: Some(19) };
+        let target = |answers: &[&GoldAnswer]| {
+            let gold = Gold::Answers(answers.iter().map(|&answer| answer.clone()).collect());
+            let raw = RawExample {
+                gold,
+                second: Some(CONTEXT.into()),
+                ..RawExample::new("play jazz", 1)
+            };
+            let options = EncodeOptions { max_length: 32, stride: 4 };
+            encode_windows(&raw, &tokenizer(), options).unwrap()[0].target.clone()
+        };
+        assert_eq!(target(&[&misplaced]), Target::None);
+        assert_eq!(target(&[&misplaced, &placed]), Target::Span { start: 9, end: 9 });
     }
 
     #[test]

@@ -49,12 +49,14 @@ pub enum Head {
     },
     /// First and last token of an answer (`BertForQuestionAnswering`).
     Span,
+    /// Nothing: the hidden states are what is asked for.
+    Encoder,
 }
 
 impl Head {
     /// Whether the model uses BERT's pooler. What reads single tokens does not.
     pub fn has_pooler(self) -> bool {
-        !matches!(self, Self::Tag { .. } | Self::Span)
+        !matches!(self, Self::Tag { .. } | Self::Span | Self::Encoder)
     }
 }
 

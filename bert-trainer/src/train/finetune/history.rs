@@ -107,6 +107,8 @@ fn options(plan: &FinetunePlan) -> Value {
     add("output", path(&plan.output));
     add("epochs", json!(plan.epochs));
     add("batch_size", json!(plan.batch_size));
+    add("accumulate", json!(plan.accumulate));
+    add("recompute", json!(plan.recompute));
     add("learning_rate", decimal(plan.learning_rate));
     add("warmup_ratio", decimal(plan.warmup_ratio));
     add("weight_decay", decimal(plan.weight_decay));

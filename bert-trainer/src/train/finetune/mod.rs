@@ -83,6 +83,19 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
     );
     let rates = Rates::new(config.num_hidden_layers, plan.layer_decay, plan.freeze_layers)?;
     let positions = config.max_position_embeddings;
+    ensure!(
+        (1..=plan.batch_size).contains(&plan.accumulate),
+        "--accumulate {}: expected at least 1 and at most the {} examples of --batch-size",
+        plan.accumulate,
+        plan.batch_size
+    );
+    // Weighted labels and rows of logits have different shares of a step's parts.
+    ensure!(
+        plan.accumulate == 1
+            || plan.distillation.is_none()
+            || plan.class_weights == ClassWeights::Uniform,
+        "--accumulate: with a --teacher, --class-weights has to be uniform"
+    );
     let max_length = plan.max_length.unwrap_or(positions);
     ensure!(
         max_length <= positions,
@@ -106,7 +119,8 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
     };
     let values = values_with(&checkpoint, additions.projection, plan.seed);
     let mut model =
-        Model::with_additions(ctx, &config, checkpoint.head, plan.precision, &values, additions)?;
+        Model::with_additions(ctx, &config, checkpoint.head, plan.precision, &values, additions)?
+            .with_recompute(plan.recompute);
     if let Some(layers) = plan.freeze_layers {
         model.freeze(layers);
     }
@@ -139,6 +153,9 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
     let mut record =
         Record::open(ctx, &plan.output, teacher.as_ref().map_or(0.0, Teacher::weight))?;
     let mut progress = Progress::new("finetune", total_steps);
+    for lost in data.lost() {
+        progress.note(&format!("{}: {lost}", plan.train.display()));
+    }
     let mut best: Option<(u32, TaskMetrics)> = None;
     let mut kept: Option<Kept> = None;
     let mut epoch = 0;
@@ -248,7 +265,11 @@ fn start_from(plan: &FinetunePlan, labels: &TaskLabels) -> anyhow::Result<Loaded
     refuse_another_output(&plan.output, &config)?;
     let head = head_of(plan.task, labels);
     let task = (plan.task, labels.clone());
-    LoadedCheckpoint::with_new_head(&plan.model, config, head, task, plan.seed)
+    let loaded = LoadedCheckpoint::with_new_head(&plan.model, config, head, task, plan.seed)?;
+    if let Some(note) = loaded.missing_note(&plan.model) {
+        eprintln!("finetune: {note}");
+    }
+    Ok(loaded)
 }
 
 /// The checkpoint's values with initial ones for a projection to a teacher of this width.

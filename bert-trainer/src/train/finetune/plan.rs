@@ -24,6 +24,10 @@ pub struct FinetunePlan {
     pub epochs: u32,
     /// Examples a step.
     pub batch_size: usize,
+    /// Passes that the batch of a step is cut into, to need less memory at once.
+    pub accumulate: usize,
+    /// Compute the layers again in the backward pass instead of keeping what they computed.
+    pub recompute: bool,
     /// Peak learning rate.
     pub learning_rate: f32,
     /// Share of the steps over which the learning rate rises.

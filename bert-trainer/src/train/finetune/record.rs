@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bert_kernels::Context;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::evaluate::TaskMetrics;
 use crate::log::{MetricsFile, TensorBoard};
@@ -61,11 +61,11 @@ impl<'a> Record<'a> {
     pub fn add(
         &mut self,
         optimizer: &Optimizer,
-        losses: Losses,
+        losses: Vec<Losses>,
         learning_rate: f32,
         step: u64,
     ) -> anyhow::Result<()> {
-        self.pending.push(losses);
+        self.pending.extend(losses);
         if step.is_multiple_of(LOG_STEPS) {
             self.log(optimizer, learning_rate, step)
         } else {
@@ -94,7 +94,9 @@ impl<'a> Record<'a> {
         for (name, value) in metrics.iter() {
             self.board.scalar(step, &format!("eval/{name}"), value as f32)?;
         }
-        self.metrics.append(&Evaluated { step, epoch, eval: metrics.to_json() })?;
+        let finite = metrics.iter().filter(|(_, value)| value.is_finite());
+        let eval = finite.map(|(name, value)| (name.into(), json!(value))).collect();
+        self.metrics.append(&Evaluated { step, epoch, eval })?;
         Ok(())
     }
 

@@ -24,16 +24,26 @@ pub(super) struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    /// One step of the optimizer on a batch of the training examples `indices`.
-    pub fn train(&mut self, indices: &[u32], batch: &TaskBatch) -> anyhow::Result<Losses> {
-        let device_batch = DeviceBatch::upload(self.ctx, &batch.tokens);
-        let mut targets = Targets::task(self.ctx, self.model.head(), batch);
-        targets.shaping = self.weights.shaping(batch);
-        if let Some(teacher) = self.teacher {
-            targets.teaching = teacher.teaching(self.ctx, indices, &device_batch)?;
+    /// One step of the optimizer on a batch of the training examples `indices`, in as many passes as
+    /// the plan says.
+    pub fn train(&mut self, indices: &[u32], batch: &TaskBatch) -> anyhow::Result<Vec<Losses>> {
+        let mut losses = Vec::with_capacity(self.plan.accumulate);
+        let mut rest = indices;
+        for (number, part) in (0..).zip(batch.split(self.plan.accumulate)) {
+            let device_batch = DeviceBatch::upload(self.ctx, &part.tokens);
+            let mut targets = Targets::task(self.ctx, self.model.head(), &part);
+            targets.shaping = self.weights.shaping(&part);
+            targets.shares = self.weights.shares(&part, batch);
+            let (own, others) = rest.split_at(part.tokens.sequences());
+            rest = others;
+            if let Some(teacher) = self.teacher {
+                targets.teaching = teacher.teaching(self.ctx, own, &device_batch)?;
+            }
+            let pass = self.step * self.plan.accumulate as u64 + number;
+            let dropout = DropoutPlan::training(self.config, self.plan.seed, pass);
+            let pass = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+            losses.push(pass);
         }
-        let dropout = DropoutPlan::training(self.config, self.plan.seed, self.step);
-        let losses = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
         self.optimizer.step(self.model, self.schedule.learning_rate(self.step))?;
         self.step += 1;
         Ok(losses)

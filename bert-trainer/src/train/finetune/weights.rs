@@ -6,7 +6,7 @@ use bert_kernels::Context;
 use super::ClassWeights;
 use crate::data::TaskBatch;
 use crate::data::tasks::{Target, TaskData, TaskKind};
-use crate::model::Shaping;
+use crate::model::{Shaping, Shares};
 
 /// The shape of the loss over a training.
 pub(super) struct Weights {
@@ -61,6 +61,15 @@ impl Weights {
         let total =
             batch.labels.iter().filter_map(|&label| self.of_label.get(label as usize)).sum();
         Shaping { total: Some(total), ..self.shaping.clone() }
+    }
+
+    /// Which share of a step a part of its batch has: with weights, of their sum.
+    pub fn shares(&self, part: &TaskBatch, step: &TaskBatch) -> Shares {
+        let shares = Shares::task(part, step);
+        match (self.shaping(part).total, self.shaping(step).total) {
+            (Some(part), Some(step)) => Shares { sequence: part / step, ..shares },
+            _ => shares,
+        }
     }
 }
 

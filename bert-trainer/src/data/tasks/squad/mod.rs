@@ -16,14 +16,14 @@
 mod node;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::data::DataError;
+use crate::data::corpus::open_decompressed;
 use node::Node;
 
 /// The largest file that is read, in bytes after decompression.
@@ -195,7 +195,7 @@ impl<'a> Context<'a> {
 /// The whole file, decompressed, without a byte order mark.
 fn read_text(path: &Path) -> Result<String, DataError> {
     let mut bytes = Vec::new();
-    open(path)?
+    open_decompressed(path)?
         .take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| DataError::io(path, "read", error))?;
@@ -213,22 +213,6 @@ fn read_text(path: &Path) -> Result<String, DataError> {
         let column = 1 + before.iter().rev().take_while(|&&byte| byte != b'\n').count();
         let found = format!("byte 0x{:02x} at column {column}", bytes[at]);
         DataError::line(path, line as u64, "UTF-8", found)
-    })
-}
-
-fn open(path: &Path) -> Result<Box<dyn BufRead>, DataError> {
-    let failed = |error| DataError::io(path, "read", error);
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().is_ok_and(|meta| meta.is_dir()) {
-        return Err(DataError::file(path, "a file", "a directory"));
-    }
-    let file = BufReader::with_capacity(1 << 16, file);
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    Ok(match extension.to_ascii_lowercase().as_str() {
-        "gz" => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
-        "xz" => Box::new(BufReader::new(liblzma::bufread::XzDecoder::new_multi_decoder(file))),
-        "zst" => Box::new(BufReader::new(zstd::Decoder::with_buffer(file).map_err(failed)?)),
-        _ => Box::new(file),
     })
 }
 
