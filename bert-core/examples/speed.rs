@@ -1,35 +1,61 @@
-//! Median and least microseconds per sentence of a random bert-tiny: `cargo run --release --example speed`.
+//! Median and least microseconds of a forward pass of a random model, for each instruction set of this
+//! machine: `cargo run --release --features std --example speed [tiny|mini|small|minilm|base]`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bert_core::{Model, Rows, ScratchVec, Session};
-use common::{FloatModel, Sizes};
+use bert_core::{Model, Rows, ScratchVec, Session, arch};
+use common::{FloatModel, HeadKind, Sizes};
 
 fn main() {
-    let file = FloatModel::random(Sizes::BERT_TINY, 1).build();
+    let name = std::env::args().nth(1).unwrap_or_else(|| "tiny".into());
+    let (layers, hidden, heads) = match name.as_str() {
+        "tiny" => (2, 128, 2),
+        "mini" => (4, 256, 4),
+        "small" => (4, 512, 8),
+        "minilm" => (6, 384, 12),
+        "base" => (12, 768, 12),
+        other => panic!("{other}: tiny, mini, small, minilm or base was expected"),
+    };
+    let sizes = Sizes {
+        layers,
+        hidden,
+        heads,
+        feed_forward: 4 * hidden,
+        max_length: 512,
+        head: HeadKind::Classify,
+        ..Sizes::BERT_TINY
+    };
+    let file = FloatModel::random(sizes, 1).build();
     let start = Instant::now();
     let model = Model::parse(&file).unwrap();
-    println!("file {} bytes, parsed in {:?}", file.len(), start.elapsed());
+    println!("{name}: file {} bytes, parsed in {:?}", file.len(), start.elapsed());
+    for tokens in [16, 32, 128, 512] {
+        let small = model.scratch_bytes(tokens);
+        println!("scratch at {tokens} tokens: at least {small} bytes");
+    }
     let mut memory = ScratchVec::of(&model);
-    println!("scratch at 64 tokens: {} bytes", memory.len());
     let mut session = Session::new(&model, &mut memory).unwrap();
-    for tokens in [16, 32, 64] {
+    for tokens in [16, 32, 128, 512] {
         let ids: Vec<u32> = (0..tokens).map(|i| (i * 131 + 7) % 8000).collect();
-        for rows in [Rows::First, Rows::All] {
-            let mut times: Vec<f64> = (0..401)
-                .map(|_| {
-                    let start = Instant::now();
-                    std::hint::black_box(session.run(&ids, &[], rows).unwrap().hidden()[0]);
-                    start.elapsed().as_secs_f64() * 1e6
-                })
-                .collect();
+        for kernels in arch::available() {
+            session.use_kernels(kernels);
+            let mut times = Vec::new();
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(500) || times.len() < 3 {
+                let start = Instant::now();
+                std::hint::black_box(session.run(&ids, &[], Rows::All).unwrap().row(0).is_some());
+                times.push(start.elapsed().as_secs_f64() * 1e6);
+            }
             times.sort_by(f64::total_cmp);
             let (median, least) = (times[times.len() / 2], times[0]);
-            println!("{tokens} tokens, {rows:?}: median {median:.0} µs, least {least:.0} µs");
+            println!(
+                "{tokens:>4} tokens, {:<12} median {median:>9.1} µs, least {least:>9.1} µs",
+                kernels.name()
+            );
         }
     }
 }

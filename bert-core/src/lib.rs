@@ -35,6 +35,7 @@
 //! order of IEEE operations.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+pub mod arch;
 pub mod engine;
 mod error;
 pub mod format;
@@ -47,7 +48,8 @@ pub use engine::ScratchVec;
 pub use engine::{
     Answer, AnswerOptions, AnswerSearch, Answers, Classification, EmbedOptions, Embedding, Joint,
     Label, Layers, MultiLabel, Output, Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape,
-    Span, SpanWindow, Spans, Tag, Tags, longest_first, scratch_bytes, window_overlap,
+    Span, SpanWindow, Spans, Tag, Tags, fast_scratch_bytes, longest_first, scratch_bytes,
+    window_overlap,
 };
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};

@@ -109,9 +109,9 @@ fn the_first_row_does_not_depend_on_the_others_being_computed() {
     let mut memory = ScratchVec::of(&model);
     let mut session = Session::new(&model, &mut memory).unwrap();
     let ids = ids(&mut Random(1), Sizes::SMALL, 17);
-    let all = session.run(&ids, &[], Rows::All).unwrap();
+    let mut all = session.run(&ids, &[], Rows::All).unwrap();
     let (hidden, logits) = (all.hidden()[..32].to_vec(), all.label_logits().to_vec());
-    let first = session.run(&ids, &[], Rows::First).unwrap();
+    let mut first = session.run(&ids, &[], Rows::First).unwrap();
     assert_eq!(first.hidden(), hidden);
     assert_eq!(first.label_logits(), logits);
 }
@@ -119,8 +119,8 @@ fn the_first_row_does_not_depend_on_the_others_being_computed() {
 /// Invariant 2, on this machine: stored once, equal ever after. The same figure must come out on
 /// every instruction set.
 #[test]
-fn output_bits_are_those_of_arithmetic_revision_1() {
-    assert_eq!(bert_core::ARITHMETIC, 1);
+fn output_bits_are_those_of_arithmetic_revision_2() {
+    assert_eq!(bert_core::ARITHMETIC, 2);
     let float = FloatModel::random(Sizes::SMALL, 42);
     let file = float.build();
     let model = Model::parse(&file).unwrap();
@@ -139,7 +139,7 @@ fn output_bits_are_those_of_arithmetic_revision_1() {
     assert_eq!(crc.finalize(), EXPECTED_CRC);
 }
 
-const EXPECTED_CRC: u32 = 1_027_997_176;
+const EXPECTED_CRC: u32 = 3_745_903_481;
 
 #[test]
 fn scratch_is_exact_to_the_byte() {

@@ -73,6 +73,7 @@ pub fn export(
             false => None,
         },
         head: weights.head(*task, labels)?,
+        layout: Layout::default(),
         self_test_texts: &SELF_TEST_TEXTS,
     };
     builder.build().with_context(|| format!("{}", dir.display()))

@@ -301,7 +301,7 @@ fn the_rounded_model_is_the_devices() {
             let range = ends[0] as usize..ends[1] as usize;
             let (ids, segments) = (&tokens.ids[range.clone()], &tokens.segments[range]);
             let mut output = session.run(ids, segments, Rows::All).unwrap();
-            expected.hidden.extend_from_slice(output.hidden());
+            expected.hidden.extend(output.hidden());
             expected.labels.extend_from_slice(output.label_logits());
             for token in 0..ids.len() {
                 expected.tokens.extend(output.tag_logits(token).into_iter().flatten());

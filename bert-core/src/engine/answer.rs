@@ -3,8 +3,9 @@
 use core::ops::ControlFlow;
 
 use super::Session;
-use super::forward::{Rows, token_logits};
+use super::forward::Rows;
 use super::read::{Input, gather};
+use super::rows::LastRows;
 use super::search::{AnswerSearch, Answers, SpanWindow};
 use crate::Error;
 use crate::format::Matrix;
@@ -117,13 +118,18 @@ impl Session<'_, '_> {
         self.memory.ids[context.end] = self.tokenizer.sep;
         let input = Input { tokens: context.end + 1, second: context.start, truncated: false };
         self.compute(input, Rows::All)?;
-        let hidden = self.model.config().hidden as usize;
         let memory = &mut self.memory;
-        let q = &mut memory.rows[..hidden];
+        let mut rows = LastRows {
+            kernels: self.kernels,
+            hidden: self.model.config().hidden as usize,
+            x: memory.x,
+            scales: memory.x_scales,
+            row: memory.residual,
+            q: memory.rows,
+        };
         let mut logits = |token: usize| {
             let mut logits = [0.0; 2];
-            let x = &memory.x[token * hidden..(token + 1) * hidden];
-            token_logits(head, x, q, &mut logits);
+            rows.logits(token, head, &mut logits);
             logits
         };
         let [start, end] = logits(0);

@@ -5,12 +5,14 @@
 //! 5.3 and table 7, where these are the features for another model.
 
 use super::Session;
-use super::forward::{Rows, forward_to};
+use super::forward::{Pass, Rows};
 use super::read::Input;
+use super::rows::LastRows;
 use super::scratch::Memory;
 use crate::Error;
+use crate::arch::Kernels;
 use crate::format::Pooling;
-use crate::ops::{l2_normalize_row, mean_rows};
+use crate::ops::{divide_row, l2_normalize_row};
 
 /// Which rows make the vector of a text. A [`Pooling`] alone stands for the last layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +120,14 @@ impl Session<'_, '_> {
         let input = self.read_whole(text)?;
         let segment = |t| (t >= input.second) as usize;
         let rows = rows_of(options.pooling);
+        let kernels = self.kernels;
         let after = |layer: u16, memory: &mut Memory<'_>| {
             if let Some(number) = layer.checked_sub(first) {
-                take(memory, input.tokens, options, number as usize, hidden, out);
+                take(kernels, memory, input.tokens, options, number as usize, hidden, out);
             }
         };
-        forward_to(&self.model, &mut self.memory, input.tokens, segment, rows, last, after)?;
+        let pass = Pass { model: &self.model, kernels, tokens: input.tokens };
+        pass.forward_to(&mut self.memory, segment, rows, last, after)?;
         let Input { tokens, truncated, .. } = input;
         Ok(Embedding { vector: out, tokens, truncated })
     }
@@ -131,6 +135,7 @@ impl Session<'_, '_> {
 
 /// Pools the rows of a layer, the `number`-th of the vector, and puts them where they belong in `out`.
 fn take(
+    kernels: &'static Kernels,
     memory: &mut Memory<'_>,
     tokens: usize,
     options: EmbedOptions,
@@ -138,22 +143,22 @@ fn take(
     hidden: usize,
     out: &mut [f32],
 ) {
-    let rows = &memory.x[..tokens * hidden];
-    // Between two layers nothing reads the scores of attention or the rows in flight.
-    let column = &mut memory.scores[..tokens];
+    // Between two layers nothing reads the rows in flight.
+    let (x, scales, row) = (&*memory.x, &*memory.x_scales, &mut *memory.residual);
+    let mut rows = LastRows { kernels, hidden, x, scales, row, q: memory.rows };
     match options.layers {
         Layers::SumLastFour if number > 0 => {
             let pooled = &mut memory.first[..hidden];
-            pool(rows, options.pooling, column, pooled);
+            pool(&mut rows, tokens, options.pooling, pooled);
             for (out, pooled) in out.iter_mut().zip(pooled) {
                 *out += *pooled;
             }
         }
         Layers::ConcatLastFour => {
             let out = &mut out[number * hidden..(number + 1) * hidden];
-            pool(rows, options.pooling, column, out);
+            pool(&mut rows, tokens, options.pooling, out);
         }
-        _ => pool(rows, options.pooling, column, out),
+        _ => pool(&mut rows, tokens, options.pooling, out),
     }
 }
 
@@ -165,11 +170,18 @@ pub(super) fn rows_of(pooling: Pooling) -> Rows {
     }
 }
 
-/// Pools the rows of a layer \[T, H\] into `out` \[H\]; `column` is room for T floats.
-pub(super) fn pool(rows: &[f32], pooling: Pooling, column: &mut [f32], out: &mut [f32]) {
+/// Pools the rows of the first `tokens` tokens of a layer into `out` \[H\].
+pub(super) fn pool(rows: &mut LastRows<'_>, tokens: usize, pooling: Pooling, out: &mut [f32]) {
     match pooling {
-        Pooling::Mean => mean_rows(rows, column, out),
-        Pooling::First => out.copy_from_slice(&rows[..out.len()]),
+        Pooling::Mean => {
+            out.fill(0.0);
+            let kernels = rows.kernels;
+            for token in 0..tokens {
+                kernels.add_row(rows.row(token), out);
+            }
+            divide_row(out, tokens);
+        }
+        Pooling::First => out.copy_from_slice(rows.row(0)),
     }
 }
 

@@ -1,17 +1,19 @@
-//! BERT's forward pass, layer by layer: int8 matrices, f32 residual stream.
+//! BERT's forward pass, layer by layer: int8 matrices, int8 residual stream, f32 between them.
 //!
 //! x = LN(word + position + segment); in every layer
 //! x ← LN(x + W₀·attention(x)), x ← LN(x + W₂·gelu(W₁·x)).
 //! Source: Devlin et al., *BERT*, 2018.
+//!
+//! A *tile* is a few rows that go through the matrices together.
 
-use super::scratch::{Memory, TILE};
+use core::ops::Range;
+
+use super::scratch::Memory;
 use crate::Error;
-use crate::format::{Layer, Matrix, Model};
-use crate::math::tanh;
-use crate::ops::{
-    AttentionRow, Row, activate, attention_row, embedding_row, layer_norm_row, linear,
-    quantize_heads, quantize_row,
-};
+use crate::arch::Kernels;
+use crate::format::{Layer, Layout, Model};
+use crate::math::{sqrt, tanh};
+use crate::ops::{Activations, GROUP, HeadPanels, ROW_ALIGN, Row, SoftmaxScales, Weights};
 
 /// Which rows of the last layer are wanted. A row's value does not depend on the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,171 +24,300 @@ pub enum Rows {
     All,
 }
 
-/// Runs the first `tokens` ids of `memory`; `segment` gives the segment of a token. Ids and segments
-/// were checked against the tables. The result lies in `memory.x`.
-pub(crate) fn forward(
-    model: &Model<'_>,
-    memory: &mut Memory<'_>,
-    tokens: usize,
-    segment: impl Fn(usize) -> usize,
-    rows: Rows,
-) -> Result<(), Error> {
-    forward_to(model, memory, tokens, segment, rows, model.config().layers, |_, _| {})
+/// A model, the kernels that run it and the number of tokens at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'m, 'a> {
+    pub model: &'a Model<'m>,
+    pub kernels: &'static Kernels,
+    pub tokens: usize,
 }
 
-/// As [`forward`], up to layer `depth` of 1 … L, whose rows are wanted then; 0 is the embeddings alone.
-/// `after` is called with 0 after the embeddings and with the number of each layer after it.
-pub(crate) fn forward_to(
-    model: &Model<'_>,
-    memory: &mut Memory<'_>,
-    tokens: usize,
-    segment: impl Fn(usize) -> usize,
-    rows: Rows,
-    depth: u16,
-    mut after: impl FnMut(u16, &mut Memory<'_>),
-) -> Result<(), Error> {
-    let config = model.config();
-    let hidden = config.hidden as usize;
-    let norm = model.embedding_norm;
-    for (t, x) in memory.x.chunks_exact_mut(hidden).take(tokens).enumerate() {
-        let word = Row(&model.word, memory.ids[t] as usize);
-        embedding_row(word, Row(&model.position, t), Row(&model.segment, segment(t)), x);
-        layer_norm_row(x, norm.gamma, norm.beta, config.epsilon);
+impl Pass<'_, '_> {
+    /// Runs the ids in `memory`; `segment` gives the segment of a token. Ids and segments were checked
+    /// against the tables. [`row`] reads the result.
+    pub fn forward(
+        &self,
+        memory: &mut Memory<'_>,
+        segment: impl Fn(usize) -> usize,
+        rows: Rows,
+    ) -> Result<(), Error> {
+        self.forward_to(memory, segment, rows, self.model.config().layers, |_, _| {})
     }
-    after(0, memory);
-    for index in 0..depth {
-        let layer = model.layer(index)?;
-        let last = index + 1 == depth;
-        let wanted = if last && rows == Rows::First { 1 } else { tokens };
-        keys_and_values(model, &layer, memory, tokens);
-        for start in (0..wanted).step_by(TILE) {
-            rows_of_layer(model, &layer, memory, tokens, start..wanted.min(start + TILE));
+
+    /// As [`Pass::forward`], up to layer `depth` of 1 … L, whose rows are wanted then; 0 is the
+    /// embeddings alone. `after` is called with 0 after the embeddings and with the number of each
+    /// layer after it.
+    pub fn forward_to(
+        &self,
+        memory: &mut Memory<'_>,
+        segment: impl Fn(usize) -> usize,
+        rows: Rows,
+        depth: u16,
+        mut after: impl FnMut(u16, &mut Memory<'_>),
+    ) -> Result<(), Error> {
+        self.embed(memory, segment);
+        after(0, memory);
+        for index in 0..depth {
+            let layer = self.model.layer(index)?;
+            let last = index + 1 == depth;
+            let wanted = if last && rows == Rows::First { 1 } else { self.tokens };
+            for tile in tiles(self.tokens, memory.tile) {
+                self.keys_and_values(&layer, memory, tile);
+            }
+            for tile in tiles(wanted, memory.tile) {
+                self.attend(&layer, memory, tile.clone());
+                self.feed_forward(&layer, memory, tile);
+            }
+            after(index + 1, memory);
         }
-        after(index + 1, memory);
+        Ok(())
     }
-    Ok(())
+
+    fn hidden(&self) -> usize {
+        self.model.config().hidden as usize
+    }
+
+    fn panels(&self) -> HeadPanels {
+        let width = self.hidden() / self.model.config().heads as usize;
+        HeadPanels { tokens: self.tokens, width }
+    }
+
+    fn embed(&self, memory: &mut Memory<'_>, segment: impl Fn(usize) -> usize) {
+        let (model, kernels, hidden) = (self.model, self.kernels, self.hidden());
+        for t in 0..self.tokens {
+            let word = Row(&model.word, memory.ids[t] as usize);
+            let (position, segment) = (Row(&model.position, t), Row(&model.segment, segment(t)));
+            let x = &mut memory.residual[..hidden];
+            kernels.embedding_row(word, position, segment, x);
+            kernels.layer_norm_row(x, &model.embedding_norm, model.config().epsilon);
+            let (q, scales) = stored(t, hidden);
+            kernels.store_row(x, &mut memory.x[q], &mut memory.x_scales[scales]);
+        }
+    }
+
+    /// Reads a tile of the residual stream, as it is and quantized for a matrix.
+    fn load(&self, memory: &mut Memory<'_>, tile: &Range<usize>) {
+        let hidden = self.hidden();
+        let stride = hidden.next_multiple_of(ROW_ALIGN);
+        let rows =
+            memory.residual.chunks_exact_mut(hidden).zip(memory.rows.chunks_exact_mut(stride));
+        for ((t, (x, q)), scale) in tile.clone().zip(rows).zip(memory.row_scales.iter_mut()) {
+            let (stored_q, scales) = stored(t, hidden);
+            self.kernels.load_row(&memory.x[stored_q], &memory.x_scales[scales], x);
+            *scale = self.kernels.quantize_row(x, q);
+        }
+    }
+
+    /// Keys and values of a tile.
+    fn keys_and_values(&self, layer: &Layer<'_>, memory: &mut Memory<'_>, tile: Range<usize>) {
+        let (hidden, tokens, count) = (self.hidden(), self.tokens, tile.len());
+        let panels = self.panels();
+        self.load(memory, &tile);
+        let scales = &memory.row_scales[..count];
+        let q = activations(memory.rows, count, hidden);
+        let (keys, values) =
+            (&mut memory.first[..count * hidden], &mut memory.second[..count * hidden]);
+        self.kernels.linear(&q, scales, &layer.key, keys);
+        self.kernels.linear(&q, scales, &layer.value, values);
+        let all_keys = self.model.config().heads as usize * panels.key_bytes();
+        let (all_keys, all_values) = memory.keys_values.split_at_mut(all_keys);
+        // The rows have been multiplied; their memory holds one head's key or value now.
+        let q = &mut memory.rows[..panels.width];
+        for (t, (key, value)) in
+            tile.zip(keys.chunks_exact(hidden).zip(values.chunks_exact(hidden)))
+        {
+            let heads = key.chunks_exact(panels.width).zip(value.chunks_exact(panels.width));
+            let places = all_keys
+                .chunks_exact_mut(panels.key_bytes())
+                .zip(all_values.chunks_exact_mut(panels.value_bytes()));
+            for (head, ((key, value), (keys, values))) in heads.zip(places).enumerate() {
+                memory.key_scales[head * tokens + t] = self.kernels.quantize_row(key, q);
+                panels.store_key(q, keys, t);
+                memory.value_scales[head * tokens + t] = self.kernels.quantize_row(value, q);
+                panels.store_value(q, values, t);
+            }
+        }
+    }
+
+    /// The first half of a layer for a tile: `memory.first` = LN(x + W₀·attention(x)).
+    fn attend(&self, layer: &Layer<'_>, memory: &mut Memory<'_>, tile: Range<usize>) {
+        let (hidden, count, kernels) = (self.hidden(), tile.len(), self.kernels);
+        if self.tokens > memory.tile {
+            self.load(memory, &tile);
+        } else {
+            // All tokens are one tile, whose rows are still there; only their quantized form is not.
+            self.requantize(memory, count);
+        }
+        let scales = &memory.row_scales[..count];
+        let query = &mut memory.first[..count * hidden];
+        kernels.linear(&activations(memory.rows, count, hidden), scales, &layer.query, query);
+        self.attention(memory, count);
+        let context = &memory.second[..count * hidden];
+        let scales = &mut memory.row_scales[..count];
+        let q = quantize_rows(kernels, context, hidden, memory.rows, scales);
+        let first = &mut memory.first[..count * hidden];
+        kernels.linear(&q, scales, &layer.attention_output, first);
+        let epsilon = self.model.config().epsilon;
+        let rows = first.chunks_exact_mut(hidden).zip(memory.residual.chunks_exact(hidden));
+        for (row, x) in rows {
+            kernels.add_norm_row(row, x, &layer.attention_norm, epsilon);
+        }
+    }
+
+    fn requantize(&self, memory: &mut Memory<'_>, count: usize) {
+        let hidden = self.hidden();
+        let x = &memory.residual[..count * hidden];
+        let scales = &mut memory.row_scales[..count];
+        quantize_rows(self.kernels, x, hidden, memory.rows, scales);
+    }
+
+    /// `memory.second` = the context of `count` queries in `memory.first`.
+    fn attention(&self, memory: &mut Memory<'_>, count: usize) {
+        let (hidden, tokens, kernels) = (self.hidden(), self.tokens, self.kernels);
+        let heads = self.model.config().heads as usize;
+        let panels = self.panels();
+        let width = panels.width;
+        let stride = width.next_multiple_of(ROW_ALIGN);
+        let token_stride = tokens.next_multiple_of(ROW_ALIGN);
+        let root = 1.0 / sqrt(width as f32);
+        let (keys, values) = memory.keys_values.split_at(heads * panels.key_bytes());
+        for head in 0..heads {
+            let columns = head * width..(head + 1) * width;
+            let queries = memory.first.chunks_exact(hidden).take(count);
+            let quantized =
+                memory.rows.chunks_exact_mut(stride).zip(memory.query_scales.iter_mut());
+            for (query, (q, scale)) in queries.zip(quantized) {
+                *scale = kernels.quantize_row(&query[columns.clone()], q) * root;
+            }
+            let q = activations(memory.rows, count, width);
+            let keys = Weights {
+                values: &keys[head * panels.key_bytes()..][..panels.key_bytes()],
+                channels: tokens,
+                depth: width,
+                layout: Layout::Panels,
+            };
+            let scores = &mut memory.scores[..count * token_stride];
+            kernels.gemm(&q, &keys, bytemuck::cast_slice_mut(scores));
+
+            let of_head = head * tokens..(head + 1) * tokens;
+            let rows = scores.chunks_exact_mut(token_stride);
+            let digits = memory.digits.chunks_exact_mut(2 * token_stride);
+            for ((scores, digits), scale) in rows.zip(digits).zip(memory.query_scales.iter_mut()) {
+                let scales = SoftmaxScales {
+                    query: *scale,
+                    keys: &memory.key_scales[of_head.clone()],
+                    values: &memory.value_scales[of_head.clone()],
+                };
+                let (high, low) = digits.split_at_mut(token_stride);
+                // From here on the factor of the row's weights.
+                *scale = kernels.softmax_row(&mut scores[..tokens], &scales, high, low);
+            }
+            let digits = activations(memory.digits, 2 * count, tokens);
+            let values = Weights {
+                values: &values[head * panels.value_bytes()..][..panels.value_bytes()],
+                channels: width,
+                depth: tokens,
+                layout: Layout::Panels,
+            };
+            let sums: &mut [i32] = bytemuck::cast_slice_mut(&mut memory.wide[..2 * count * stride]);
+            kernels.gemm(&digits, &values, sums);
+            let contexts = memory.second.chunks_exact_mut(hidden);
+            let sums = sums.chunks_exact(2 * stride).zip(memory.query_scales.iter());
+            for (context, (sums, factor)) in contexts.zip(sums) {
+                let (high, low) = sums.split_at(stride);
+                kernels.combine_row(high, low, *factor, &mut context[columns.clone()]);
+            }
+        }
+    }
+
+    /// The second half of a layer for a tile: x = LN(first + W₂·gelu(W₁·first)).
+    fn feed_forward(&self, layer: &Layer<'_>, memory: &mut Memory<'_>, tile: Range<usize>) {
+        let config = self.model.config();
+        let (hidden, count, kernels) = (self.hidden(), tile.len(), self.kernels);
+        let wide_width = config.feed_forward as usize;
+        let first = &memory.first[..count * hidden];
+        let scales = &mut memory.row_scales[..count];
+        let wide = &mut memory.wide[..count * wide_width];
+        let q = quantize_rows(kernels, first, hidden, memory.rows, scales);
+        kernels.linear(&q, scales, &layer.feed_forward_in, wide);
+        kernels.activate(wide, config.activation);
+        let q = quantize_rows(kernels, wide, wide_width, memory.rows, scales);
+        let second = &mut memory.second[..count * hidden];
+        kernels.linear(&q, scales, &layer.feed_forward_out, second);
+        for (t, (x, first)) in
+            tile.zip(second.chunks_exact_mut(hidden).zip(first.chunks_exact(hidden)))
+        {
+            kernels.add_norm_row(x, first, &layer.feed_forward_norm, config.epsilon);
+            let (q, scales) = stored(t, hidden);
+            kernels.store_row(x, &mut memory.x[q], &mut memory.x_scales[scales]);
+        }
+    }
+
+    /// Logits of the text (or the numbers of a regression) from row 0: dense layer with tanh where
+    /// the model has a pooler, class head.
+    pub fn label_logits(&self, memory: &mut Memory<'_>) {
+        let Some(head) = &self.model.class_head else {
+            return;
+        };
+        let (hidden, kernels) = (self.hidden(), self.kernels);
+        let scales = &mut memory.row_scales[..1];
+        let x = row(kernels, memory.x, memory.x_scales, 0, memory.residual, hidden);
+        let mut q = quantize_rows(kernels, x, hidden, memory.rows, scales);
+        if let Some(pooler) = &self.model.pooler {
+            let pooled = &mut memory.first[..hidden];
+            kernels.linear(&q, scales, pooler, pooled);
+            for value in pooled.iter_mut() {
+                *value = tanh(*value);
+            }
+            q = quantize_rows(kernels, pooled, hidden, memory.rows, scales);
+        }
+        kernels.linear(&q, scales, head, memory.label_logits);
+    }
+}
+
+fn tiles(rows: usize, tile: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(tile).map(move |start| start..rows.min(start + tile))
+}
+
+/// Where a row of the residual stream and its scales lie.
+fn stored(t: usize, hidden: usize) -> (Range<usize>, Range<usize>) {
+    let groups = hidden.div_ceil(GROUP);
+    (t * hidden..(t + 1) * hidden, t * groups..(t + 1) * groups)
+}
+
+/// The first `count` of quantized rows of a width.
+fn activations(rows: &[i8], count: usize, width: usize) -> Activations<'_> {
+    let stride = width.next_multiple_of(ROW_ALIGN);
+    Activations { values: &rows[..count * stride], stride }
 }
 
 /// Quantizes rows of `width` values one after the other.
-fn quantize_rows(x: &[f32], q: &mut [i8], scales: &mut [f32], width: usize) {
-    for ((x, q), scale) in x.chunks_exact(width).zip(q.chunks_exact_mut(width)).zip(scales) {
-        *scale = quantize_row(x, q);
+fn quantize_rows<'q>(
+    kernels: &Kernels,
+    x: &[f32],
+    width: usize,
+    rows: &'q mut [i8],
+    scales: &mut [f32],
+) -> Activations<'q> {
+    let stride = width.next_multiple_of(ROW_ALIGN);
+    let quantized = x.chunks_exact(width).zip(rows.chunks_exact_mut(stride));
+    for ((x, q), scale) in quantized.zip(scales.iter_mut()) {
+        *scale = kernels.quantize_row(x, q);
     }
+    activations(rows, scales.len(), width)
 }
 
-/// Keys and values of all tokens.
-fn keys_and_values(model: &Model<'_>, layer: &Layer<'_>, memory: &mut Memory<'_>, tokens: usize) {
-    let (hidden, heads) = (model.config().hidden as usize, model.config().heads as usize);
-    let width = hidden / heads;
-    let matrix = layer.query_key_value.rows(hidden..3 * hidden);
-    for start in (0..tokens).step_by(TILE) {
-        let end = tokens.min(start + TILE);
-        let count = end - start;
-        let q = &mut memory.rows[..count * hidden];
-        let scales = &mut memory.row_scales[..count];
-        quantize_rows(&memory.x[start * hidden..end * hidden], q, scales, hidden);
-        let out = &mut memory.wide[..count * 2 * hidden];
-        linear(q, scales, &matrix, out);
-        for (t, out) in (start..end).zip(out.chunks_exact(2 * hidden)) {
-            let (key, value) = out.split_at(hidden);
-            let (row, scales) = (t * hidden..(t + 1) * hidden, t * heads..(t + 1) * heads);
-            let key_scales = &mut memory.key_scales[scales.clone()];
-            quantize_heads(key, &mut memory.keys[row.clone()], key_scales, width);
-            let value_scales = &mut memory.value_scales[scales];
-            quantize_heads(value, &mut memory.values[row], value_scales, width);
-        }
-    }
-}
-
-/// Everything else of a layer, for a tile of rows: row t of `memory.x` is read by row t only, so
-/// the result takes its place.
-fn rows_of_layer(
-    model: &Model<'_>,
-    layer: &Layer<'_>,
-    memory: &mut Memory<'_>,
-    tokens: usize,
-    range: core::ops::Range<usize>,
-) {
-    let config = model.config();
-    let (hidden, heads) = (config.hidden as usize, config.heads as usize);
-    let wide_width = config.feed_forward as usize;
-    let count = range.len();
-    let x = &mut memory.x[range.start * hidden..range.end * hidden];
-    let first = &mut memory.first[..count * hidden];
-    let second = &mut memory.second[..count * hidden];
-    let wide = &mut memory.wide[..count * wide_width];
-    let scales = &mut memory.row_scales[..count];
-    let narrow_q = &mut memory.rows[..count * hidden];
-
-    // Queries, then the context of each row.
-    quantize_rows(x, narrow_q, scales, hidden);
-    linear(narrow_q, scales, &layer.query_key_value.rows(0..hidden), first);
-    for (query, context) in first.chunks_exact(hidden).zip(second.chunks_exact_mut(hidden)) {
-        let q = &mut narrow_q[..hidden];
-        quantize_heads(query, q, memory.query_scales, hidden / heads);
-        let row = AttentionRow {
-            query: q,
-            query_scales: memory.query_scales,
-            keys: &memory.keys[..tokens * hidden],
-            key_scales: memory.key_scales,
-            values: &memory.values[..tokens * hidden],
-            value_scales: memory.value_scales,
-            head_width: hidden / heads,
-        };
-        attention_row(&row, &mut memory.scores[..tokens], context);
-    }
-
-    // first = LN(x + output projection)
-    quantize_rows(second, narrow_q, scales, hidden);
-    linear(narrow_q, scales, &layer.attention_output, first);
-    add(first, x);
-    let norm = layer.attention_norm;
-    for row in first.chunks_exact_mut(hidden) {
-        layer_norm_row(row, norm.gamma, norm.beta, config.epsilon);
-    }
-
-    // x = LN(first + feed-forward part)
-    quantize_rows(first, narrow_q, scales, hidden);
-    linear(narrow_q, scales, &layer.feed_forward_in, wide);
-    activate(wide, config.activation);
-    let wide_q = &mut memory.rows[..count * wide_width];
-    quantize_rows(wide, wide_q, scales, wide_width);
-    linear(wide_q, scales, &layer.feed_forward_out, x);
-    add(x, first);
-    let norm = layer.feed_forward_norm;
-    for row in x.chunks_exact_mut(hidden) {
-        layer_norm_row(row, norm.gamma, norm.beta, config.epsilon);
-    }
-}
-
-fn add(into: &mut [f32], from: &[f32]) {
-    for (into, from) in into.iter_mut().zip(from) {
-        *into += from;
-    }
-}
-
-/// Logits of the text (or the numbers of a regression) from row 0: dense layer with tanh where the
-/// model has a pooler, class head.
-pub(crate) fn label_logits(model: &Model<'_>, memory: &mut Memory<'_>) {
-    let Some(head) = &model.class_head else {
-        return;
-    };
-    let hidden = model.config().hidden as usize;
-    let q = &mut memory.rows[..hidden];
-    let mut scale = quantize_row(&memory.x[..hidden], q);
-    if let Some(pooler) = &model.pooler {
-        let pooled = &mut memory.first[..hidden];
-        linear(q, &[scale], pooler, pooled);
-        for value in pooled.iter_mut() {
-            *value = tanh(*value);
-        }
-        scale = quantize_row(pooled, q);
-    }
-    linear(q, &[scale], head, memory.label_logits);
-}
-
-/// Logits of one token (of its tag, or of a span's start and end), from its row of the last layer.
-pub(crate) fn token_logits(head: &Matrix<'_>, x: &[f32], q: &mut [i8], out: &mut [f32]) {
-    let scale = quantize_row(x, q);
-    linear(q, &[scale], head, out);
+/// Row `t` of the residual stream, read into the front of `into`.
+pub(crate) fn row<'r>(
+    kernels: &Kernels,
+    x: &[i8],
+    scales: &[f32],
+    t: usize,
+    into: &'r mut [f32],
+    hidden: usize,
+) -> &'r [f32] {
+    let (q, of_row) = stored(t, hidden);
+    let into = &mut into[..hidden];
+    kernels.load_row(&x[q], &scales[of_row], into);
+    into
 }

@@ -11,6 +11,7 @@ mod forward;
 mod multi_label;
 mod read;
 mod regress;
+mod rows;
 mod scratch;
 mod search;
 mod self_test;
@@ -27,7 +28,7 @@ pub use read::longest_first;
 pub use regress::Regression;
 #[cfg(feature = "std")]
 pub use scratch::ScratchVec;
-pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, scratch_bytes};
+pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, fast_scratch_bytes, scratch_bytes};
 pub use search::{Answer, AnswerSearch, Answers, SpanWindow};
 pub use session::{Output, Session};
 pub use spans::{Span, Spans};

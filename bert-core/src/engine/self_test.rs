@@ -2,7 +2,8 @@
 
 use super::Session;
 use super::embed::{pool, rows_of};
-use super::forward::{Rows, token_logits};
+use super::forward::Rows;
+use super::rows::LastRows;
 use crate::{Error, Head};
 
 impl Session<'_, '_> {
@@ -18,6 +19,7 @@ impl Session<'_, '_> {
     pub fn output_crc(&mut self, text: &str) -> Result<u32, Error> {
         let config = self.model.config();
         let (head, hidden) = (config.head, config.hidden as usize);
+        let kernels = self.kernels;
         let input = match head {
             Head::PairClassify { .. } | Head::Span => self.read_pair(text, text)?,
             _ => self.read_text(text)?,
@@ -31,17 +33,18 @@ impl Session<'_, '_> {
         let mut crc = crc32fast::Hasher::new();
         let memory = &mut self.memory;
         add(&mut crc, memory.label_logits);
-        let x = &memory.x[..input.tokens * hidden];
+        let (x, scales, row) = (&*memory.x, &*memory.x_scales, &mut *memory.residual);
+        let mut rows = LastRows { kernels, hidden, x, scales, row, q: memory.rows };
         if let Some(head) = &self.model.span_head {
-            for x in x.chunks_exact(hidden) {
+            for token in 0..input.tokens {
                 let mut logits = [0.0; 2];
-                token_logits(head, x, &mut memory.rows[..hidden], &mut logits);
+                rows.logits(token, head, &mut logits);
                 add(&mut crc, &logits);
             }
         }
         if let Head::Embed { pooling } = head {
             let vector = &mut memory.first[..hidden];
-            pool(x, pooling, &mut memory.scores[..input.tokens], vector);
+            pool(&mut rows, input.tokens, pooling, vector);
             add(&mut crc, vector);
         }
         if head.tags() > 0 {

@@ -1,9 +1,11 @@
 //! A model bound to scratch memory: text in, answers out.
 
-use super::forward::{Rows, forward, label_logits, token_logits};
+use super::forward::{Pass, Rows};
 use super::read::Input;
+use super::rows::LastRows;
 use super::scratch::{Memory, NOT_FIRST};
 use crate::Error;
+use crate::arch::{self, Kernels};
 use crate::format::{Matrix, Model};
 use crate::tokenizer::Tokenizer;
 
@@ -29,6 +31,7 @@ pub struct Session<'m, 's> {
     pub(super) tokenizer: Tokenizer<'m>,
     pub(super) memory: Memory<'s>,
     pub(super) limit: usize,
+    pub(super) kernels: &'static Kernels,
 }
 
 impl<'m, 's> Session<'m, 's> {
@@ -58,7 +61,19 @@ impl<'m, 's> Session<'m, 's> {
         }
         let memory = Memory::divide(scratch, &model.config().shape(), limit)?;
         let tokenizer = Tokenizer::new(*model.vocabulary(), model.config().tokenizer)?;
-        Ok(Session { model: *model, tokenizer, memory, limit })
+        let kernels = arch::detect();
+        Ok(Session { model: *model, tokenizer, memory, limit, kernels })
+    }
+
+    /// Runs on these kernels instead of those of [`arch::detect`]; the answers stay the same.
+    pub fn use_kernels(&mut self, kernels: &'static Kernels) {
+        self.kernels = kernels;
+    }
+
+    /// The kernels the session runs on.
+    #[must_use]
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
     }
 
     /// The model.
@@ -90,46 +105,66 @@ impl<'m, 's> Session<'m, 's> {
         self.memory.ids[..ids.len()].copy_from_slice(ids);
         self.memory.words[..ids.len()].fill(NOT_FIRST);
         let segment = |t: usize| segments.get(t).map_or(0, |&s| s as usize);
-        forward(&self.model, &mut self.memory, ids.len(), segment, rows)?;
-        label_logits(&self.model, &mut self.memory);
+        let pass = Pass { model: &self.model, kernels: self.kernels, tokens: ids.len() };
+        pass.forward(&mut self.memory, segment, rows)?;
+        pass.label_logits(&mut self.memory);
         let tokens = if rows == Rows::First { 1 } else { ids.len() };
-        let width = config.hidden as usize;
         Ok(Output {
-            hidden: &self.memory.x[..tokens * width],
+            tokens,
             label_logits: self.memory.label_logits,
-            width,
             tag_head: self.model.tag_head,
             span_head: self.model.span_head,
             tag_logits: self.memory.tag_logits,
-            q: &mut self.memory.rows[..width],
+            rows: LastRows {
+                kernels: self.kernels,
+                hidden: config.hidden as usize,
+                x: self.memory.x,
+                scales: self.memory.x_scales,
+                row: self.memory.residual,
+                q: self.memory.rows,
+            },
         })
     }
 
     /// The forward pass over what was read, and the logits of `[CLS]`.
     pub(super) fn compute(&mut self, input: Input, rows: Rows) -> Result<(), Error> {
         let segment = |t| (t >= input.second) as usize;
-        forward(&self.model, &mut self.memory, input.tokens, segment, rows)?;
-        label_logits(&self.model, &mut self.memory);
+        let pass = Pass { model: &self.model, kernels: self.kernels, tokens: input.tokens };
+        pass.forward(&mut self.memory, segment, rows)?;
+        pass.label_logits(&mut self.memory);
         Ok(())
     }
 }
 
 /// Results of [`Session::run`].
 pub struct Output<'a> {
-    hidden: &'a [f32],
+    tokens: usize,
     label_logits: &'a [f32],
-    width: usize,
     tag_head: Option<Matrix<'a>>,
     span_head: Option<Matrix<'a>>,
     tag_logits: &'a mut [f32],
-    q: &'a mut [i8],
+    rows: LastRows<'a>,
 }
 
 impl Output<'_> {
-    /// The last layer's rows \[T, H\]; only row 0 for [`Rows::First`].
+    /// Rows of the last layer that were computed: T, or 1 for [`Rows::First`].
     #[must_use]
-    pub fn hidden(&self) -> &[f32] {
-        self.hidden
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The last layer's row \[H\] of a token; none if it was not computed.
+    pub fn row(&mut self, token: usize) -> Option<&[f32]> {
+        (token < self.tokens).then(|| self.rows.row(token))
+    }
+
+    /// The rows of the last layer that were computed \[T, H\], one after another.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn hidden(&mut self) -> Vec<f32> {
+        let mut all = Vec::with_capacity(self.tokens * self.rows.hidden);
+        (0..self.tokens).for_each(|token| all.extend_from_slice(self.rows.row(token)));
+        all
     }
 
     /// Logits of the labels, or the numbers of a regression; empty if the head has neither.
@@ -140,19 +175,17 @@ impl Output<'_> {
 
     /// Logits of a token's tag; none if the head has no tags or the row was not computed.
     pub fn tag_logits(&mut self, token: usize) -> Option<&[f32]> {
-        let head = self.tag_head.as_ref()?;
-        let x = self.hidden.chunks_exact(self.width).nth(token)?;
-        token_logits(head, x, self.q, self.tag_logits);
+        let head = self.tag_head.as_ref().filter(|_| token < self.tokens)?;
+        self.rows.logits(token, head, self.tag_logits);
         Some(self.tag_logits)
     }
 
     /// Logits of an answer that starts and of one that ends at a token; none if the model has no
     /// span head or the row was not computed.
     pub fn span_logits(&mut self, token: usize) -> Option<[f32; 2]> {
-        let head = self.span_head.as_ref()?;
-        let x = self.hidden.chunks_exact(self.width).nth(token)?;
+        let head = self.span_head.as_ref().filter(|_| token < self.tokens)?;
         let mut logits = [0.0; 2];
-        token_logits(head, x, self.q, &mut logits);
+        self.rows.logits(token, head, &mut logits);
         Some(logits)
     }
 }

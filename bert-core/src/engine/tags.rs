@@ -2,8 +2,9 @@
 
 use super::Session;
 use super::classify::{Classification, best};
-use super::forward::{Rows, token_logits};
+use super::forward::Rows;
 use super::read::Input;
+use super::rows::LastRows;
 use super::scratch::NOT_FIRST;
 use crate::format::{Labels, Matrix};
 use crate::{Error, Head};
@@ -77,11 +78,17 @@ impl<'m> Session<'m, '_> {
             tags: Tags {
                 head: self.model.tag_head,
                 names: *self.model.tags(),
-                x: memory.x,
                 words: &memory.words[..input.tokens],
                 starts: memory.starts,
                 ends: memory.ends,
-                q: &mut memory.rows[..self.model.config().hidden as usize],
+                rows: LastRows {
+                    kernels: self.kernels,
+                    hidden: self.model.config().hidden as usize,
+                    x: memory.x,
+                    scales: memory.x_scales,
+                    row: memory.residual,
+                    q: memory.rows,
+                },
                 logits: memory.tag_logits,
                 next: 0,
                 tokens: input.tokens,
@@ -123,11 +130,10 @@ pub struct Tag<'m> {
 pub struct Tags<'m, 'a> {
     head: Option<Matrix<'m>>,
     names: Labels<'m>,
-    x: &'a [f32],
     words: &'a [u32],
     starts: &'a [u32],
     ends: &'a [u32],
-    q: &'a mut [i8],
+    rows: LastRows<'a>,
     logits: &'a mut [f32],
     next: usize,
     /// Tokens that were read, `[CLS]` and `[SEP]` included.
@@ -140,11 +146,10 @@ impl<'m> Tags<'m, '_> {
     /// The next word's tag with the logits of all tags.
     pub fn next_logits(&mut self) -> Option<(Tag<'m>, &[f32])> {
         let head = self.head.as_ref()?;
-        let hidden = self.q.len();
         let ahead = self.words.get(self.next..)?;
         let at = self.next + ahead.iter().position(|&word| word != NOT_FIRST)?;
         self.next = at + 1;
-        token_logits(head, &self.x[at * hidden..(at + 1) * hidden], self.q, self.logits);
+        self.rows.logits(at, head, self.logits);
         let (tag, _, total) = best(self.logits);
         let tag = Tag {
             word: self.words[at],

@@ -6,6 +6,7 @@
 
 mod config;
 mod labels;
+mod matrix;
 mod model;
 mod sections;
 mod tensor;
@@ -16,12 +17,13 @@ mod write;
 
 pub use config::{Activation, Config, Head, Pooling};
 pub use labels::Labels;
+pub use matrix::{Layout, Matrix, PANEL, QUAD};
 pub use model::{Layer, Model, SelfTest, SelfTests, scratch_bytes_of};
 pub use sections::{
     ALIGNMENT, ENTRY_BYTES, Encoding, FORMAT_VERSION, Kind, MAGIC, MAX_SECTIONS, PREAMBLE_BYTES,
     READER_VERSION, Section,
 };
-pub use tensor::{Floats, MAX_PARAMETER, MAX_SCALE, Matrix, Norm, Table};
+pub use tensor::{Floats, MAX_PARAMETER, MAX_SCALE, Norm, Table};
 #[cfg(feature = "std")]
 pub use weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, NormWeights};
 #[cfg(feature = "std")]

@@ -29,8 +29,12 @@ pub struct Model<'a> {
 /// The matrices and norms of one layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
-    /// \[3H, H\]: H rows of query, H of key, H of value.
-    pub query_key_value: Matrix<'a>,
+    /// \[H, H\].
+    pub query: Matrix<'a>,
+    /// \[H, H\].
+    pub key: Matrix<'a>,
+    /// \[H, H\].
+    pub value: Matrix<'a>,
     /// \[H, H\].
     pub attention_output: Matrix<'a>,
     /// After attention.
@@ -103,9 +107,10 @@ impl<'a> Model<'a> {
             model.layer(index)?.check()?;
         }
         SelfTests::check(model.self_test)?;
-        // A later reader may need less scratch than the file says, never more.
+        // A later reader of the same arithmetic may need less scratch than the file says, never more.
         let needed = model.scratch_bytes(config.max_length as usize);
-        if needed as u64 > sections.scratch_bytes as u64 {
+        let stated = sections.scratch_bytes as u64;
+        if config.arithmetic == crate::ARITHMETIC && needed as u64 > stated {
             return Err(Error::Config);
         }
         Ok(model)
@@ -159,8 +164,12 @@ impl<'a> Model<'a> {
     pub fn layer(&self, index: u16) -> Result<Layer<'a>, Error> {
         let (hidden, wide) = (self.config.hidden as usize, self.config.feed_forward as usize);
         let s = &self.sections;
+        let found = s.find_encoded(Kind::QueryKeyValue, index)?;
+        let [query, key, value] = Matrix::views(found, Kind::QueryKeyValue, hidden, hidden)?;
         Ok(Layer {
-            query_key_value: matrix(s, Kind::QueryKeyValue, index, 3 * hidden, hidden)?,
+            query,
+            key,
+            value,
             attention_output: matrix(s, Kind::AttentionOutput, index, hidden, hidden)?,
             attention_norm: norm(s, Kind::AttentionNorm, index, hidden)?,
             feed_forward_in: matrix(s, Kind::FeedForwardIn, index, wide, hidden)?,
@@ -172,7 +181,9 @@ impl<'a> Model<'a> {
 
 impl Layer<'_> {
     fn check(self) -> Result<(), Error> {
-        self.query_key_value.check(Kind::QueryKeyValue)?;
+        for part in [self.query, self.key, self.value] {
+            part.check(Kind::QueryKeyValue)?;
+        }
         self.attention_output.check(Kind::AttentionOutput)?;
         self.attention_norm.check(Kind::AttentionNorm)?;
         self.feed_forward_in.check(Kind::FeedForwardIn)?;
@@ -189,7 +200,8 @@ fn matrix<'a>(
     rows: usize,
     columns: usize,
 ) -> Result<Matrix<'a>, Error> {
-    Matrix::view(sections.find(kind, index, Encoding::Int8Rows)?, kind, rows, columns)
+    let found = sections.find_encoded(kind, index)?;
+    Matrix::views::<1>(found, kind, rows, columns).map(|[matrix]| matrix)
 }
 
 fn norm<'a>(

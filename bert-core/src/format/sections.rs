@@ -6,9 +6,9 @@ use crate::Error;
 /// or translates line ends.
 pub const MAGIC: [u8; 8] = [0x8B, b'B', b'E', b'R', b'T', 0x0D, 0x0A, 0x1A];
 /// Newest version of the format this crate writes; a file without anything new has an older one.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 /// Version of this reader: it takes files whose minimum reader version is at most this.
-pub const READER_VERSION: u16 = 2;
+pub const READER_VERSION: u16 = 3;
 /// Bytes before the section table.
 pub const PREAMBLE_BYTES: usize = 32;
 /// Bytes of an entry of the section table.
@@ -70,6 +70,15 @@ pub enum Encoding {
     Plain = 0,
     /// Scales and biases f32, then int8 row by row.
     Int8Rows = 1,
+    /// Scales and biases f32, then int8 in panels, see [`crate::format::Layout`].
+    Int8Panels = 2,
+}
+
+impl Encoding {
+    fn of(number: u16) -> Option<Self> {
+        let all = [Encoding::Plain, Encoding::Int8Rows, Encoding::Int8Panels];
+        all.into_iter().find(|encoding| *encoding as u16 == number)
+    }
 }
 
 /// The section table of a file whose preamble and checksums were checked.
@@ -183,15 +192,26 @@ impl<'a> Sections<'a> {
         index: u16,
         encoding: Encoding,
     ) -> Result<&'a [u8], Error> {
+        match self.find_encoded(kind, index)? {
+            (payload, found) if found == encoding => Ok(payload),
+            _ => Err(Error::Encoding { kind: kind as u16 }),
+        }
+    }
+
+    /// Payload of the section of a kind and index, and its encoding.
+    pub(crate) fn find_encoded(
+        &self,
+        kind: Kind,
+        index: u16,
+    ) -> Result<(&'a [u8], Encoding), Error> {
         let missing = Error::MissingSection { kind: kind as u16 };
         let mut entries = self.entries.iter().map(Entry::decode);
         let entry = entries.find(|e| e.kind == kind as u16 && e.index == index).ok_or(missing)?;
-        if entry.encoding != encoding as u16 {
-            return Err(Error::Encoding { kind: kind as u16 });
-        }
+        let encoding = Encoding::of(entry.encoding).ok_or(Error::Encoding { kind: kind as u16 })?;
         let start = entry.offset as usize;
         // The table was checked, so the range lies in the file.
-        self.bytes.get(start..start + entry.length as usize).ok_or(missing)
+        let payload = self.bytes.get(start..start + entry.length as usize).ok_or(missing)?;
+        Ok((payload, encoding))
     }
 
     /// Every section, in the order of the file.

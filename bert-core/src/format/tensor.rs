@@ -20,7 +20,9 @@ pub const MAX_SCALE: f32 = 1024.0;
 pub struct Floats<'a>(&'a [[u8; 4]]);
 
 impl<'a> Floats<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    /// The values in `bytes`, four bytes each.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
         Floats(bytes.as_chunks::<4>().0)
     }
 
@@ -37,76 +39,17 @@ impl<'a> Floats<'a> {
         self.0.iter().map(|b| f32::from_le_bytes(*b))
     }
 
-    fn range(&self, range: core::ops::Range<usize>) -> Self {
-        Floats(self.0.get(range).unwrap_or(&[]))
+    /// The same values as bytes, four each.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> &'a [[u8; 4]] {
+        self.0
     }
 
-    fn check(&self, kind: Kind, least: f32, most: f32) -> Result<(), Error> {
+    pub(super) fn check(&self, kind: Kind, least: f32, most: f32) -> Result<(), Error> {
         // A comparison with NaN is false, so NaN is refused too.
         match self.iter().all(|v| v >= least && v <= most) {
             true => Ok(()),
             false => Err(Error::Value { kind: kind as u16 }),
-        }
-    }
-}
-
-/// An int8 matrix with a scale and a bias for each row (output channel).
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    /// Output channels N.
-    pub rows: usize,
-    /// Input width K.
-    pub columns: usize,
-    /// Scale of each row.
-    pub scales: Floats<'a>,
-    /// Bias of each row.
-    pub biases: Floats<'a>,
-    /// N·K weights, row by row.
-    pub weights: &'a [i8],
-}
-
-impl<'a> Matrix<'a> {
-    /// Bytes of a section: scales, biases, padding to [`ALIGNMENT`], weights.
-    pub(crate) const fn section_bytes(rows: usize, columns: usize) -> u64 {
-        (8 * rows as u64).next_multiple_of(ALIGNMENT as u64) + rows as u64 * columns as u64
-    }
-
-    pub(crate) fn view(
-        bytes: &'a [u8],
-        kind: Kind,
-        rows: usize,
-        columns: usize,
-    ) -> Result<Self, Error> {
-        if bytes.len() as u64 != Self::section_bytes(rows, columns) {
-            return Err(Error::SectionSize { kind: kind as u16 });
-        }
-        let (floats, weights) = bytes.split_at((8 * rows).next_multiple_of(ALIGNMENT));
-        let (scales, biases) = floats[..8 * rows].split_at(4 * rows);
-        Ok(Matrix {
-            rows,
-            columns,
-            scales: Floats::new(scales),
-            biases: Floats::new(biases),
-            weights: bytemuck::cast_slice(weights),
-        })
-    }
-
-    pub(crate) fn check(self, kind: Kind) -> Result<Self, Error> {
-        self.scales.check(kind, 0.0, MAX_SCALE)?;
-        self.biases.check(kind, -MAX_PARAMETER, MAX_PARAMETER)?;
-        Ok(self)
-    }
-
-    /// Some of the rows; an empty matrix outside the range.
-    #[must_use]
-    pub fn rows(&self, range: core::ops::Range<usize>) -> Self {
-        let weights = range.start * self.columns..range.end * self.columns;
-        Matrix {
-            rows: range.len(),
-            columns: self.columns,
-            scales: self.scales.range(range.clone()),
-            biases: self.biases.range(range),
-            weights: self.weights.get(weights).unwrap_or(&[]),
         }
     }
 }

@@ -10,8 +10,8 @@ use super::labels::Labels;
 use super::sections::{Kind, MAX_SECTIONS};
 use super::weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, NormWeights};
 use super::{
-    ALIGNMENT, Activation, Config, ENTRY_BYTES, Encoding, Head, MAGIC, MAX_PARAMETER, MAX_SCALE,
-    Model, PREAMBLE_BYTES, repair_checksums,
+    ALIGNMENT, Activation, Config, ENTRY_BYTES, Encoding, Head, Layout, MAGIC, MAX_PARAMETER,
+    MAX_SCALE, Model, PREAMBLE_BYTES, repair_checksums,
 };
 use crate::engine::{ScratchVec, Session};
 use crate::math::{max_abs, round_to_int};
@@ -45,6 +45,8 @@ pub struct ModelBuilder<'a> {
     pub pooler: Option<LinearWeights<'a>>,
     /// The head and its names.
     pub head: HeadWeights<'a>,
+    /// How the matrices lie.
+    pub layout: Layout,
     /// Texts of the self-test, at least one.
     pub self_test_texts: &'a [&'a str],
 }
@@ -127,7 +129,10 @@ impl ModelBuilder<'_> {
         let scratch = u32::try_from(scratch).map_err(|_| BuildError::TooLarge("max_length"))?;
 
         // The engine itself says what the self-test must give.
-        let version = config.head.reader_version();
+        let version = config.head.reader_version().max(match self.layout {
+            Layout::Rows => 1,
+            Layout::Panels => 3,
+        });
         let draft = sections.finish(version, scratch)?;
         let crcs = outputs(&draft, self.self_test_texts)?;
         sections.replace_last(self_test(self.self_test_texts, &crcs));
@@ -214,7 +219,8 @@ impl ModelBuilder<'_> {
     ) -> Result<(), BuildError> {
         let (h, f) = (self.hidden, self.feed_forward);
         let name = |part: &str| format!("layer {index}: {part}");
-        let int8 = Encoding::Int8Rows;
+        let int8 = self.layout.encoding();
+        let matrix = |parts: &[_], rows, columns| matrix(self.layout, parts, rows, columns);
         let parts =
             [(name("query"), layer.query), (name("key"), layer.key), (name("value"), layer.value)];
         sections.push(Kind::QueryKeyValue, index, int8, matrix(&parts, h, h)?);
@@ -234,8 +240,8 @@ impl ModelBuilder<'_> {
     fn write_head(&self, sections: &mut SectionWriter) -> Result<(), BuildError> {
         let h = self.hidden;
         let mut push = |kind, name: &str, linear, rows| {
-            let bytes = matrix(&[(name.to_string(), linear)], rows, h)?;
-            sections.push(kind, 0, Encoding::Int8Rows, bytes);
+            let bytes = matrix(self.layout, &[(name.to_string(), linear)], rows, h)?;
+            sections.push(kind, 0, self.layout.encoding(), bytes);
             Ok::<(), BuildError>(())
         };
         if let Some(pooler) = self.pooler {
@@ -332,6 +338,7 @@ fn table(name: &str, x: &[f32], rows: usize, columns: usize) -> Result<Vec<u8>, 
 
 /// Linear layers of the same input, one below the other; each has `rows` outputs.
 fn matrix(
+    layout: Layout,
     parts: &[(String, LinearWeights<'_>)],
     rows: usize,
     columns: usize,
@@ -348,7 +355,14 @@ fn matrix(
     }
     bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
     for (_, part) in parts {
-        part.weight.chunks_exact(columns).for_each(|row| bytes.extend(quantize(row).1));
+        let start = bytes.len();
+        bytes.resize(start + layout.bytes(rows, columns) as usize, 0);
+        let weights = &mut bytes[start..];
+        for (n, row) in part.weight.chunks_exact(columns).enumerate() {
+            for (k, weight) in quantize(row).1.enumerate() {
+                weights[layout.place(columns, n, k)] = weight;
+            }
+        }
     }
     Ok(bytes)
 }

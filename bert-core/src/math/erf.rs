@@ -1,28 +1,47 @@
-//! `erf(x)` by formula 7.1.26 of Abramowitz and Stegun, *Handbook of Mathematical Functions*:
-//! erf x = 1 − (a₁t + … + a₅t⁵) e^(−x²), t = 1 / (1 + p x), for x ≥ 0.
+//! `erf(x / √2)`, as the normal distribution Φ(x) = ½ (1 + erf(x / √2)) needs it: x · p(x²), with
+//! |x| cut at 5.
+//!
+//! p is the polynomial of degree 12 in w = 2x²/25 − 1 ∈ [−1, 1] whose product with x has the
+//! smallest largest error on [0, 5] (3.3e-7 in exact arithmetic; fitted by reweighted least squares
+//! on Chebyshev nodes). One polynomial without a division or an exponential is half the work of the
+//! usual formulas, on a server and on a microcontroller.
 
-use super::exp;
+/// Largest absolute error of [`erf_sqrt_half`]: 3.3e-7 of the polynomial; its value, the last sum of
+/// the evaluation and the product round by 2⁻²⁴ = 6e-8 each. Beyond the cut, where erf is within
+/// 5.8e-7 of 1, the value at the cut is nearer to 1 than that.
+pub const MAX_ERF_ERROR: f64 = 6.0e-7;
 
-/// Largest absolute error of [`erf`]: 1.5e-7 of the formula, and eight roundings (t, five steps of
-/// the polynomial, the product with e^(−x²), the difference) of at most 2⁻²⁴ = 6e-8 each.
-pub const MAX_ERF_ERROR: f64 = 6.3e-7;
+const CUT: f32 = 5.0;
+const TWO_OVER_CUT_SQUARED: f32 = 0.08;
+const P: [f32; 13] = [
+    0.282_727_57,
+    -0.140_592_49,
+    0.103_040_87,
+    -0.080_887_3,
+    0.062_887_624,
+    -0.046_522_487,
+    0.032_784_36,
+    -0.022_370_545,
+    0.012_873_033,
+    -0.005_320_417,
+    0.003_385_683,
+    -0.003_248_523,
+    0.001_242_565,
+];
 
-const P: f32 = 0.327_591_1;
-const A: [f32; 5] = [0.254_829_6, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4];
-
-/// Error function.
+/// Error function of x / √2.
 #[inline(always)]
-pub fn erf(x: f32) -> f32 {
-    let a = if x < 0.0 { -x } else { x };
-    // erf is 1 in f32 from 4 on; the clamp keeps the square finite.
-    let a = if a > 8.0 { 8.0 } else { a };
-    let t = 1.0 / (1.0 + P * a);
-    let q = A[4] * t + A[3];
-    let q = q * t + A[2];
-    let q = q * t + A[1];
-    let q = q * t + A[0];
-    let y = 1.0 - q * t * exp(-(a * a));
-    if x < 0.0 { -y } else { y }
+pub fn erf_sqrt_half(x: f32) -> f32 {
+    let x = if x > CUT { CUT } else { x };
+    let x = if x < -CUT { -CUT } else { x };
+    let w = x * x * TWO_OVER_CUT_SQUARED - 1.0;
+    let mut p = P[P.len() - 1];
+    let mut i = P.len() - 1;
+    while i > 0 {
+        i -= 1;
+        p = p * w + P[i];
+    }
+    p * x
 }
 
 #[cfg(test)]
@@ -32,12 +51,19 @@ mod tests {
     #[test]
     fn is_within_its_bound() {
         let mut worst = 0.0f64;
-        for i in -600_000..=600_000 {
+        for i in -700_000..=700_000 {
             let x = i as f32 * 1e-5;
-            worst = worst.max((erf(x) as f64 - libm::erf(x as f64)).abs());
+            let exact = libm::erf(x as f64 * core::f64::consts::FRAC_1_SQRT_2);
+            worst = worst.max((erf_sqrt_half(x) as f64 - exact).abs());
         }
         assert!(worst <= MAX_ERF_ERROR, "{worst:e}");
-        assert_eq!(erf(1e30), 1.0);
-        assert_eq!(erf(-1e30), -1.0);
+    }
+
+    #[test]
+    fn is_odd_and_ends_at_one() {
+        for x in [0.0f32, 1e-20, 0.3, 4.99, 5.0, 1e30, f32::INFINITY] {
+            assert_eq!(erf_sqrt_half(-x), -erf_sqrt_half(x));
+        }
+        assert!((erf_sqrt_half(1e30) - 1.0).abs() < 4e-7);
     }
 }

@@ -4,9 +4,10 @@
 //! Relu: max(x, 0). Source: Hendrycks, Gimpel, *Gaussian Error Linear Units*, 2016.
 
 use crate::format::Activation;
-use crate::math::{erf, tanh};
+use crate::math::{erf_sqrt_half, tanh};
 
 /// Applies `activation` to every element.
+#[inline(always)]
 pub fn activate(x: &mut [f32], activation: Activation) {
     match activation {
         Activation::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
@@ -17,7 +18,7 @@ pub fn activate(x: &mut [f32], activation: Activation) {
 
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * core::f32::consts::FRAC_1_SQRT_2))
+    0.5 * x * (1.0 + erf_sqrt_half(x))
 }
 
 #[inline(always)]

@@ -1,57 +1,57 @@
-//! Attention of one row over all T tokens, one head at a time:
+//! Attention of some rows over all T tokens, one head at a time:
 //! oₕ = Σⱼ softmax(qₕ·kⱼₕ / √D)ⱼ vⱼₕ.
 //!
-//! q, k and v are int8 with a scale per token and head. The dot product q·k is exact in i32; the
-//! sum over j runs from the first token to the last for every column. One row of T scores is all
-//! that lies in memory. Source: Vaswani et al., *Attention Is All You Need*, 2017.
+//! q, k and v are int8 with a scale per token and head, the weights of the softmax two digits of int8:
+//! both products are exact, see [`super::gemm`] and [`super::softmax_row`]. Keys and values lie in
+//! panels, as weights do: of a head, the keys are a matrix \[T, D\] and the values, transposed,
+//! \[D, T\]. Source: Vaswani et al., *Attention Is All You Need*, 2017.
 
-use super::linear::dot;
-use super::softmax_row;
-use crate::math::sqrt;
+use crate::format::{Layout, PANEL, QUAD};
 
-/// Operands of [`attention_row`]; k and v are \[T, H\], their scales \[T, A\].
-pub struct AttentionRow<'a> {
-    /// Query row, H values.
-    pub query: &'a [i8],
-    /// Scale of each head of the query, A values.
-    pub query_scales: &'a [f32],
-    /// Keys.
-    pub keys: &'a [i8],
-    /// Scales of the keys.
-    pub key_scales: &'a [f32],
-    /// Values.
-    pub values: &'a [i8],
-    /// Scales of the values.
-    pub value_scales: &'a [f32],
-    /// D, the width of a head.
-    pub head_width: usize,
+/// Where the keys and values of T tokens lie, for A heads of width D.
+#[derive(Clone, Copy)]
+pub struct HeadPanels {
+    /// T.
+    pub tokens: usize,
+    /// D.
+    pub width: usize,
 }
 
-/// Writes the context row into `out` \[H\]; `scores` is room for T floats.
-pub fn attention_row(row: &AttentionRow<'_>, scores: &mut [f32], out: &mut [f32]) {
-    let (hidden, heads, width) = (row.query.len(), row.query_scales.len(), row.head_width);
-    let root = 1.0 / sqrt(width as f32);
-    let queries = row.query.chunks_exact(width).zip(row.query_scales);
-    for (head, ((query, query_scale), out)) in queries.zip(out.chunks_exact_mut(width)).enumerate()
-    {
-        let columns = head * width..(head + 1) * width;
-        let scale = query_scale * root;
-        let keys = row.keys.chunks_exact(hidden).zip(row.key_scales.chunks_exact(heads));
-        for (score, (key, key_scales)) in scores.iter_mut().zip(keys) {
-            *score = dot(query, &key[columns.clone()]) as f32 * (scale * key_scales[head]);
+impl HeadPanels {
+    /// Bytes of the keys of one head.
+    #[inline(always)]
+    #[must_use]
+    pub const fn key_bytes(&self) -> usize {
+        self.tokens.next_multiple_of(PANEL) * self.width.next_multiple_of(QUAD)
+    }
+
+    /// Bytes of the values of one head.
+    #[inline(always)]
+    #[must_use]
+    pub const fn value_bytes(&self) -> usize {
+        self.width.next_multiple_of(PANEL) * self.tokens.next_multiple_of(QUAD)
+    }
+
+    /// Puts the key `q` \[D\] of a token among those of its head.
+    #[inline(always)]
+    pub fn store_key(&self, q: &[i8], keys: &mut [i8], token: usize) {
+        let start = Layout::Panels.place(self.width, token, 0);
+        let quads = keys[start..].chunks_mut(PANEL * QUAD);
+        for (q, quad) in q[..self.width].chunks(QUAD).zip(quads) {
+            quad[..q.len()].copy_from_slice(q);
         }
-        let total = softmax_row(scores);
-        out.fill(0.0);
-        let values = row.values.chunks_exact(hidden).zip(row.value_scales.chunks_exact(heads));
-        for (score, (value, value_scales)) in scores.iter().zip(values) {
-            let weight = score * value_scales[head];
-            for (out, &value) in out.iter_mut().zip(&value[columns.clone()]) {
-                *out += weight * value as f32;
+    }
+
+    /// Puts the value `q` \[D\] of a token among those of its head.
+    #[inline(always)]
+    pub fn store_value(&self, q: &[i8], values: &mut [i8], token: usize) {
+        let panel_bytes = PANEL * self.tokens.next_multiple_of(QUAD);
+        let start = Layout::Panels.place(self.tokens, 0, token);
+        let panels = values.chunks_exact_mut(panel_bytes);
+        for (q, panel) in q[..self.width].chunks(PANEL).zip(panels) {
+            for (q, place) in q.iter().zip(panel[start..].iter_mut().step_by(QUAD)) {
+                *place = *q;
             }
-        }
-        let inverse = 1.0 / total;
-        for out in out.iter_mut() {
-            *out *= inverse;
         }
     }
 }

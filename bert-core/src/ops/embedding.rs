@@ -5,6 +5,7 @@ use crate::format::Table;
 /// Adds the three rows into `out` \[H\]; ids outside a table count as row 0 of that table.
 ///
 /// Order: (word + position) + segment.
+#[inline(always)]
 pub fn embedding_row(word: Row<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]) {
     let (word, word_scale) = word.0.row(word.1);
     let (position, position_scale) = position.0.row(position.1);

@@ -2,16 +2,26 @@
 //!
 //! Source: Ba, Kiros, Hinton, *Layer Normalization*, 2016.
 
-use crate::format::Floats;
+use crate::format::Norm;
 use crate::math::{sqrt, sum};
 
 /// Normalizes `x` \[H\] in place.
-pub fn layer_norm_row(x: &mut [f32], gamma: Floats<'_>, beta: Floats<'_>, epsilon: f32) {
+#[inline(always)]
+pub fn layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32) {
     let count = x.len() as f32;
     let mean = sum(x, |v| v) / count;
     let variance = sum(x, |v| (v - mean) * (v - mean)) / count;
     let inverse = 1.0 / sqrt(variance + epsilon);
-    for ((x, gamma), beta) in x.iter_mut().zip(gamma.iter()).zip(beta.iter()) {
+    for ((x, gamma), beta) in x.iter_mut().zip(norm.gamma.iter()).zip(norm.beta.iter()) {
         *x = (*x - mean) * inverse * gamma + beta;
     }
+}
+
+/// Adds the residual `r` \[H\] to `x` and normalizes the sum.
+#[inline(always)]
+pub fn add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32) {
+    for (x, r) in x.iter_mut().zip(r) {
+        *x += r;
+    }
+    layer_norm_row(x, norm, epsilon);
 }

@@ -8,8 +8,8 @@ use crate::math::{max_abs, round_to_int};
 /// Magnitudes below this count as zero.
 pub const SMALLEST: f32 = 1e-30;
 
-/// Quantizes `x` into `q` (same length) and gives the scale s with x ≈ s · q.
-#[inline]
+/// Quantizes `x` into the front of `q`, fills the rest with zeros, and gives the scale s with x ≈ s · q.
+#[inline(always)]
 pub fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
     let largest = max_abs(x);
     if largest < SMALLEST {
@@ -17,19 +17,12 @@ pub fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
         return 0.0;
     }
     let inverse = 127.0 / largest;
+    let (q, rest) = q.split_at_mut(x.len());
+    rest.fill(0);
     for (q, &x) in q.iter_mut().zip(x) {
         *q = round_to_int(x * inverse) as i8;
     }
     largest / 127.0
-}
-
-/// Quantizes each head's part of a row by itself: `x` and `q` hold A·D values, `scales` A.
-#[inline]
-pub fn quantize_heads(x: &[f32], q: &mut [i8], scales: &mut [f32], head_width: usize) {
-    let heads = x.chunks_exact(head_width).zip(q.chunks_exact_mut(head_width));
-    for ((x, q), scale) in heads.zip(scales) {
-        *scale = quantize_row(x, q);
-    }
 }
 
 #[cfg(test)]
@@ -40,8 +33,9 @@ mod tests {
     fn error_is_at_most_half_a_step() {
         for n in [1, 7, 16, 128, 131] {
             let x: Vec<f32> = (0..n).map(|i| ((i * 71 + 13) % 97) as f32 * 0.21 - 9.0).collect();
-            let mut q = vec![0i8; n];
+            let mut q = vec![1i8; n + 5];
             let scale = quantize_row(&x, &mut q);
+            assert_eq!(q[n..], [0; 5]);
             for (x, q) in x.iter().zip(&q) {
                 assert!((x - scale * *q as f32).abs() <= scale * 0.5001);
                 assert!(*q >= -127);

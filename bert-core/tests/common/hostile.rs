@@ -222,7 +222,7 @@ pub fn check(file: &[u8], text: &str) -> Outcome {
         session.joint(text).unwrap();
     }
     let last = config.vocabulary - 1;
-    finite(session.run(&[0, last, last / 2], &[], Rows::All).unwrap().hidden());
+    finite(&session.run(&[0, last, last / 2], &[], Rows::All).unwrap().hidden());
     match session.self_test() {
         Ok(()) | Err(Error::SelfTest { .. } | Error::Arithmetic { .. }) => {}
         Err(error) => panic!("self-test: {error}"),

@@ -4,7 +4,7 @@
 pub mod hostile;
 
 use bert_core::format::{
-    EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelBuilder, NormWeights,
+    EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder, NormWeights,
 };
 use bert_core::tokenizer::TokenizerConfig;
 use bert_core::{Activation, Pooling};
@@ -238,6 +238,7 @@ impl FloatModel {
                 })
                 .collect(),
             pooler: s.pooler.then(|| linear(&self.pooler)),
+            layout: Layout::default(),
             head: match s.head {
                 HeadKind::Classify => HeadWeights::Classify { classifier, labels },
                 HeadKind::Tag => HeadWeights::Tag { tagger, tags },
@@ -253,7 +254,12 @@ impl FloatModel {
     }
 
     pub fn build(&self) -> Vec<u8> {
-        self.builder(&["abc def", "x yz aaax baax", ""]).build().unwrap()
+        self.build_with(Layout::default())
+    }
+
+    pub fn build_with(&self, layout: Layout) -> Vec<u8> {
+        let texts = ["abc def", "x yz aaax baax", ""];
+        ModelBuilder { layout, ..self.builder(&texts) }.build().unwrap()
     }
 
     /// The forward pass in f64.

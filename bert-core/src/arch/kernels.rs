@@ -1,0 +1,165 @@
+//! A table of the operations for one instruction set, and the macro that makes one.
+
+use crate::format::{Activation, Matrix, Norm};
+use crate::ops::{Activations, Row, SoftmaxScales, Weights};
+
+/// The operations of the forward pass for one instruction set; see [`crate::ops`] for what each does.
+pub struct Kernels {
+    pub(super) name: &'static str,
+    /// How each operation is made, in the order of [`Kernels::OPERATIONS`].
+    pub(super) ways: [&'static str; Kernels::OPERATIONS.len()],
+    pub(super) gemm: unsafe fn(&Activations<'_>, &Weights<'_>, &mut [i32]),
+    pub(super) linear: unsafe fn(&Activations<'_>, &[f32], &Matrix<'_>, &mut [f32]),
+    pub(super) embedding_row: unsafe fn(Row<'_>, Row<'_>, Row<'_>, &mut [f32]),
+    pub(super) layer_norm_row: unsafe fn(&mut [f32], &Norm<'_>, f32),
+    pub(super) add_norm_row: unsafe fn(&mut [f32], &[f32], &Norm<'_>, f32),
+    pub(super) quantize_row: unsafe fn(&[f32], &mut [i8]) -> f32,
+    pub(super) store_row: unsafe fn(&[f32], &mut [i8], &mut [f32]),
+    pub(super) load_row: unsafe fn(&[i8], &[f32], &mut [f32]),
+    pub(super) softmax_row: unsafe fn(&mut [f32], &SoftmaxScales<'_>, &mut [i8], &mut [i8]) -> f32,
+    pub(super) combine_row: unsafe fn(&[i32], &[i32], f32, &mut [f32]),
+    pub(super) activate: unsafe fn(&mut [f32], Activation),
+    pub(super) add_row: unsafe fn(&[f32], &mut [f32]),
+}
+
+impl Kernels {
+    /// Names of the operations.
+    pub const OPERATIONS: [&'static str; 12] = [
+        "gemm",
+        "linear",
+        "embedding_row",
+        "layer_norm_row",
+        "add_norm_row",
+        "quantize_row",
+        "store_row",
+        "load_row",
+        "softmax_row",
+        "combine_row",
+        "activate",
+        "add_row",
+    ];
+
+    /// Name of the instruction set, as `BERT_ARCH` takes it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Each operation with how it is made here: an instruction where it is written by hand,
+    /// `compiled` where the compiler makes it from the definition for this instruction set.
+    pub fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        Self::OPERATIONS.into_iter().zip(self.ways)
+    }
+}
+
+/// Methods that call the table.
+macro_rules! methods {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        impl Kernels {
+            $(
+                #[doc = concat!("As [`crate::ops::", stringify!($name), "`].")]
+                #[inline(always)]
+                pub fn $name(&self, $($argument: $type),*) $(-> $result)? {
+                    // SAFETY: a table is only handed out for a machine that has its instructions.
+                    unsafe { (self.$name)($($argument),*) }
+                }
+            )*
+        }
+    };
+}
+
+methods! {
+    gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
+    linear(q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]);
+    embedding_row(word: Row<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
+    layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
+    add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32);
+    quantize_row(x: &[f32], q: &mut [i8]) -> f32;
+    store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]);
+    load_row(q: &[i8], scales: &[f32], x: &mut [f32]);
+    softmax_row(scores: &mut [f32], scales: &SoftmaxScales<'_>, high: &mut [i8], low: &mut [i8]) -> f32;
+    combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
+    activate(x: &mut [f32], activation: Activation);
+    add_row(x: &[f32], out: &mut [f32]);
+}
+
+/// A static table: two operations by hand, the rest the definitions compiled under `attributes`.
+macro_rules! table {
+    (
+        $(#[$doc:meta])*
+        $visibility:vis static $static:ident = $name:literal {
+            attributes: [$($attribute:meta),*],
+            gemm: $gemm:path, $gemm_way:literal,
+            linear: $linear:path, $linear_way:literal,
+        }
+    ) => {
+        $(#[$doc])*
+        $visibility static $static: $crate::arch::Kernels = {
+            use $crate::format::{Activation, Matrix, Norm};
+            use $crate::ops::{Activations, Row, SoftmaxScales, Weights};
+            $crate::arch::kernels::compile! {
+                [$($attribute),*]
+                gemm_ = $gemm, (a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
+                linear_ = $linear,
+                    (q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]);
+                embedding_row = $crate::ops::embedding_row,
+                    (word: Row<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
+                layer_norm_row = $crate::ops::layer_norm_row,
+                    (x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
+                add_norm_row = $crate::ops::add_norm_row,
+                    (x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32);
+                quantize_row = $crate::ops::quantize_row, (x: &[f32], q: &mut [i8]) -> f32;
+                store_row = $crate::ops::store_row,
+                    (x: &[f32], q: &mut [i8], scales: &mut [f32]);
+                load_row = $crate::ops::load_row, (q: &[i8], scales: &[f32], x: &mut [f32]);
+                softmax_row = $crate::ops::softmax_row,
+                    (scores: &mut [f32], scales: &SoftmaxScales<'_>, high: &mut [i8],
+                     low: &mut [i8]) -> f32;
+                combine_row = $crate::ops::combine_row,
+                    (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
+                activate = $crate::ops::activate, (x: &mut [f32], activation: Activation);
+                add_row = $crate::ops::add_row, (x: &[f32], out: &mut [f32]);
+            }
+            let mut ways = ["compiled"; $crate::arch::Kernels::OPERATIONS.len()];
+            ways[0] = $gemm_way;
+            ways[1] = $linear_way;
+            $crate::arch::Kernels {
+                name: $name,
+                ways,
+                gemm: gemm_,
+                linear: linear_,
+                embedding_row,
+                layer_norm_row,
+                add_norm_row,
+                quantize_row,
+                store_row,
+                load_row,
+                softmax_row,
+                combine_row,
+                activate,
+                add_row,
+            }
+        };
+    };
+}
+
+/// Functions of a table: a definition, which is always inlined, compiled under attributes.
+macro_rules! compile {
+    ([$($attribute:meta),*]) => {};
+    (
+        [$($attribute:meta),*]
+        $name:ident = $definition:path,
+        ($($argument:ident: $type:ty),*) $(-> $result:ty)?;
+        $($rest:tt)*
+    ) => {
+        $(#[$attribute])*
+        unsafe fn $name($($argument: $type),*) $(-> $result)? {
+            #[allow(unused_unsafe)] // The definitions are safe, kernels by hand are not.
+            // SAFETY: the caller of the table has the instructions it names.
+            unsafe { $definition($($argument),*) }
+        }
+        $crate::arch::kernels::compile! { [$($attribute),*] $($rest)* }
+    };
+}
+
+pub(super) use {compile, table};

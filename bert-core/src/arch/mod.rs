@@ -1,0 +1,75 @@
+//! The operations of the forward pass for each instruction set, one file an instruction set.
+//!
+//! [`crate::ops`] defines the arithmetic. A table of [`Kernels`] has the same operations for one
+//! instruction set: integer products by hand, with its dot-product instructions, everything else as the
+//! definition compiled with its vector registers. Both give the bits of the definition: integer sums
+//! are exact in any order, and Rust neither reorders floats nor contracts them to fused multiply-add.
+//!
+//! [`detect`] takes the most capable table of this machine: asked of the CPU on x86-64, fixed by the
+//! target elsewhere. With `std` the variable `BERT_ARCH` names another one, to compare and to test.
+
+#![allow(unsafe_code)] // Instructions beyond the target's baseline are behind `unsafe`, only here.
+
+mod kernels;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use kernels::Kernels;
+
+use kernels::table;
+
+table! {
+    /// The definition, compiled for the target's baseline.
+    pub(crate) static SCALAR = "scalar" {
+        attributes: [],
+        gemm: crate::ops::gemm, "compiled",
+        linear: crate::ops::linear, "compiled",
+    }
+}
+
+/// The tables this machine runs, the most capable last. The first is always `scalar`.
+pub fn available() -> impl Iterator<Item = &'static Kernels> {
+    #[cfg(target_arch = "x86_64")]
+    let more = x86::available();
+    #[cfg(not(target_arch = "x86_64"))]
+    let more = [].into_iter();
+    core::iter::once(&SCALAR).chain(more)
+}
+
+/// Every table in this build, whether this machine runs it or not: for a matrix of what there is.
+pub fn all() -> impl Iterator<Item = &'static Kernels> {
+    #[cfg(target_arch = "x86_64")]
+    let more = x86::TABLES.into_iter();
+    #[cfg(not(target_arch = "x86_64"))]
+    let more = [].into_iter();
+    core::iter::once(&SCALAR).chain(more)
+}
+
+/// The table of this name, if this machine runs it.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Kernels> {
+    available().find(|kernels| kernels.name() == name)
+}
+
+/// The most capable table this machine runs, or with `std` that of the variable `BERT_ARCH`.
+///
+/// # Panics
+/// With `std`, if `BERT_ARCH` names a table that this machine does not run: a forced path that is
+/// silently another one would make every comparison worthless.
+#[must_use]
+pub fn detect() -> &'static Kernels {
+    let best = || available().last().unwrap_or(&SCALAR);
+    #[cfg(feature = "std")]
+    {
+        static CHOSEN: std::sync::OnceLock<&'static Kernels> = std::sync::OnceLock::new();
+        CHOSEN.get_or_init(|| match std::env::var("BERT_ARCH") {
+            Ok(name) if !name.is_empty() => by_name(&name).unwrap_or_else(|| {
+                let names: Vec<&str> = available().map(Kernels::name).collect();
+                panic!("BERT_ARCH={name}: this machine has {}", names.join(", "))
+            }),
+            _ => best(),
+        })
+    }
+    #[cfg(not(feature = "std"))]
+    best()
+}

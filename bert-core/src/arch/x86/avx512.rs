@@ -1,0 +1,98 @@
+//! AVX-512 VNNI: `vpdpbusd` on 64 bytes, unsigned times signed.
+//!
+//! Weights are the unsigned operand: w + 128, made by flipping the top bit as they are loaded. A sum
+//! starts at −128 · Σ a to make up for it.
+
+use core::arch::x86_64::*;
+
+use super::blocks::{self, Register};
+use crate::format::Matrix;
+use crate::ops::{Activations, Weights};
+
+#[derive(Clone, Copy)]
+struct Zmm(__m512i);
+
+impl Register for Zmm {
+    const LANES: usize = 16;
+    const ROWS: usize = 8;
+    type Weights = __m512i;
+
+    #[inline(always)]
+    fn start(row_sum: i32) -> i32 {
+        -128 * row_sum
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: i32) -> Self {
+        // SAFETY: the CPU has AVX-512, here and below.
+        unsafe { Zmm(_mm512_set1_epi32(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(at: *const i8) -> __m512i {
+        // SAFETY: 64 bytes are readable.
+        unsafe { _mm512_xor_si512(_mm512_loadu_si512(at.cast()), _mm512_set1_epi8(-128)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, weights: __m512i, inputs: *const i8) -> Self {
+        // SAFETY: four bytes are readable.
+        unsafe {
+            let inputs = _mm512_set1_epi32(inputs.cast::<i32>().read_unaligned());
+            Zmm(_mm512_dpbusd_epi32(self.0, weights, inputs))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut i32) {
+        // SAFETY: 16 sums have room.
+        unsafe { _mm512_storeu_si512(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_scaled(
+        self,
+        scale: f32,
+        scales: *const f32,
+        biases: *const f32,
+        to: *mut f32,
+        count: usize,
+    ) {
+        // SAFETY: `count` ≤ 16 scales and biases are readable, and as many results have room.
+        unsafe {
+            let mask = (0xFFFFu32 >> (16 - count)) as __mmask16;
+            let scales = _mm512_maskz_loadu_ps(mask, scales);
+            let biases = _mm512_maskz_loadu_ps(mask, biases);
+            let product = _mm512_mul_ps(
+                _mm512_cvtepi32_ps(self.0),
+                _mm512_mul_ps(_mm512_set1_ps(scale), scales),
+            );
+            _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(product, biases));
+        }
+    }
+}
+
+/// As [`crate::ops::gemm`].
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW and VNNI.
+#[inline(always)]
+pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+    // SAFETY: as the caller says.
+    unsafe { blocks::gemm::<Zmm>(a, w, out) }
+}
+
+/// As [`crate::ops::linear`].
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW and VNNI.
+#[inline(always)]
+pub(super) unsafe fn linear(
+    q: &Activations<'_>,
+    scales: &[f32],
+    matrix: &Matrix<'_>,
+    out: &mut [f32],
+) {
+    // SAFETY: as the caller says.
+    unsafe { blocks::linear::<Zmm>(q, scales, matrix, out) }
+}

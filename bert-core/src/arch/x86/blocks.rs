@@ -1,0 +1,235 @@
+//! The loop around the dot-product instructions, once for every width of register.
+//!
+//! A block is up to M rows times two registers of channels, whose sums stay in registers over all of
+//! K: of each four inputs it loads two registers of weights, and for each row four bytes, which go to
+//! every lane. Channels are the outer loop, so a panel stays in the first-level cache while all rows
+//! pass by, and weights are read once.
+
+use crate::format::{Layout, Matrix, PANEL, QUAD};
+use crate::ops::{self, Activations, Weights};
+
+/// A register of sums and what is done with it.
+pub(super) trait Register: Copy {
+    /// Sums of a register.
+    const LANES: usize;
+    /// Rows of a block: as many as leave registers for the weights.
+    const ROWS: usize;
+    /// What each sum has to start with, given the sum of a row's inputs.
+    fn start(row_sum: i32) -> i32;
+    /// Weights made ready for [`Register::add`].
+    type Weights: Copy;
+
+    unsafe fn splat(value: i32) -> Self;
+    /// Four weights of each channel, 4 · LANES bytes.
+    unsafe fn weights(at: *const i8) -> Self::Weights;
+    /// Adds the products with four inputs.
+    unsafe fn add(self, weights: Self::Weights, inputs: *const i8) -> Self;
+    unsafe fn store(self, to: *mut i32);
+    /// Writes sum · (scale · scales) + biases of the first `count` lanes.
+    unsafe fn store_scaled(
+        self,
+        scale: f32,
+        scales: *const f32,
+        biases: *const f32,
+        to: *mut f32,
+        count: usize,
+    );
+}
+
+/// As [`ops::gemm`].
+///
+/// # Safety
+/// The CPU has the instructions of `R`.
+#[inline(always)]
+pub(super) unsafe fn gemm<R: Register>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+    if w.layout != Layout::Panels {
+        return ops::gemm(a, w, out);
+    }
+    let width = w.channels.next_multiple_of(PANEL);
+    assert!(out.len() >= a.rows() * width, "room for the sums");
+    // SAFETY: there is room for every row and channel.
+    unsafe { blocks::<R>(a, w, &Exact { out: out.as_mut_ptr(), width }) }
+}
+
+/// Where sums go. A trait, because closures cannot be told to be inlined, and code that is not
+/// inlined into a function with the instructions of `R` cannot use them.
+trait Sink {
+    /// Takes the sums of a row from channel `n` on, of which some are beyond the last channel.
+    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R);
+}
+
+/// To i32 \[R, width\].
+struct Exact {
+    out: *mut i32,
+    width: usize,
+}
+
+impl Sink for Exact {
+    #[inline(always)]
+    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R) {
+        // SAFETY: as the maker of the sink says; a row has room up to a multiple of the panel.
+        unsafe { sums.store(self.out.add(row * self.width + n)) }
+    }
+}
+
+/// To f32 \[R, N\], scaled and with a bias.
+struct Scaled<'a> {
+    out: *mut f32,
+    channels: usize,
+    row_scales: &'a [f32],
+    scales: *const f32,
+    biases: *const f32,
+}
+
+impl Sink for Scaled<'_> {
+    #[inline(always)]
+    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R) {
+        let left = self.channels - n;
+        let count = if left < R::LANES { left } else { R::LANES };
+        // SAFETY: `count` lanes from channel n on are channels, which have scales, biases and room.
+        unsafe {
+            let to = self.out.add(row * self.channels + n);
+            let scale = *self.row_scales.as_ptr().add(row);
+            sums.store_scaled(scale, self.scales.add(n), self.biases.add(n), to, count);
+        }
+    }
+}
+
+/// As [`ops::linear`].
+///
+/// # Safety
+/// The CPU has the instructions of `R`.
+#[inline(always)]
+pub(super) unsafe fn linear<R: Register>(
+    q: &Activations<'_>,
+    scales: &[f32],
+    matrix: &Matrix<'_>,
+    out: &mut [f32],
+) {
+    if matrix.layout != Layout::Panels {
+        return ops::linear(q, scales, matrix, out);
+    }
+    let channels = matrix.rows;
+    let (t, b) = (matrix.scales.bytes(), matrix.biases.bytes());
+    assert!(scales.len() >= q.rows() && out.len() >= q.rows() * channels, "room for the rows");
+    assert!(t.len() >= channels && b.len() >= channels, "a scale and a bias for each channel");
+    let sink = Scaled {
+        out: out.as_mut_ptr(),
+        channels,
+        row_scales: scales,
+        scales: t.as_ptr().cast(),
+        biases: b.as_ptr().cast(),
+    };
+    // SAFETY: every channel has a scale and a bias, every row a scale and room; x86 is little-endian
+    // as the file is, and its loads need no alignment.
+    unsafe { blocks::<R>(q, &matrix.operand(), &sink) }
+}
+
+/// Puts every register of sums that has a channel into the sink.
+#[inline(always)]
+unsafe fn blocks<R: Register>(a: &Activations<'_>, w: &Weights<'_>, sink: &impl Sink) {
+    let quads = w.depth.div_ceil(QUAD);
+    let registers = w.channels.div_ceil(R::LANES);
+    let panels = w.channels.div_ceil(PANEL);
+    assert!(w.values.len() >= panels * quads * QUAD * PANEL && a.stride >= quads * QUAD);
+    let per_panel = PANEL / R::LANES;
+    let rows = a.rows();
+    // Rows in groups, whose starts are computed once.
+    const GROUP: usize = 64;
+    let mut first = 0;
+    while first < rows {
+        let count = (rows - first).min(GROUP);
+        let group = &a.values[first * a.stride..(first + count) * a.stride];
+        let mut starts = [0i32; GROUP];
+        for (start, row) in starts.iter_mut().zip(group.chunks_exact(a.stride)) {
+            *start = R::start(row.iter().map(|&v| v as i32).sum());
+        }
+        let mut i = 0;
+        while i < registers {
+            // Where the weights of this register and the next begin.
+            let pair = i + 1 < registers;
+            let next = if pair { i + 1 } else { i };
+            let at = [i, next].map(|i| {
+                let panel = i / per_panel * quads * QUAD * PANEL;
+                w.values.as_ptr().wrapping_add(panel + i % per_panel * QUAD * R::LANES)
+            });
+            let mut r = 0;
+            while r < count {
+                let here = if count - r < R::ROWS { count - r } else { R::ROWS };
+                let block = Block {
+                    inputs: group.as_ptr().wrapping_add(r * a.stride),
+                    stride: a.stride,
+                    at,
+                    quads,
+                    starts: starts.as_ptr().wrapping_add(r),
+                    row: first + r,
+                    channel: i * R::LANES,
+                    pair,
+                };
+                // SAFETY: `here` rows from r are in the group; both places have `quads` quads of
+                // weights, 16 · QUAD bytes apart.
+                unsafe {
+                    match here {
+                        1 => block.run::<R, 1>(sink),
+                        2 => block.run::<R, 2>(sink),
+                        3 => block.run::<R, 3>(sink),
+                        4 => block.run::<R, 4>(sink),
+                        5 => block.run::<R, 5>(sink),
+                        6 => block.run::<R, 6>(sink),
+                        7 => block.run::<R, 7>(sink),
+                        _ => block.run::<R, 8>(sink),
+                    }
+                }
+                r += here;
+            }
+            i += 2;
+        }
+        first += count;
+    }
+}
+
+/// Rows and registers of a block.
+struct Block {
+    inputs: *const i8,
+    stride: usize,
+    at: [*const i8; 2],
+    quads: usize,
+    starts: *const i32,
+    /// First row and channel, and whether the second register has channels at all.
+    row: usize,
+    channel: usize,
+    pair: bool,
+}
+
+impl Block {
+    /// # Safety
+    /// M rows from `inputs`, M starts, and `quads` quads at both places are readable.
+    #[inline(always)]
+    unsafe fn run<R: Register, const M: usize>(&self, sink: &impl Sink) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let mut sums = [[R::splat(0); 2]; M];
+            for m in 0..M {
+                sums[m] = [R::splat(*self.starts.add(m)); 2];
+            }
+            for quad in 0..self.quads {
+                let weights = [
+                    R::weights(self.at[0].add(quad * QUAD * PANEL)),
+                    R::weights(self.at[1].add(quad * QUAD * PANEL)),
+                ];
+                for m in 0..M {
+                    let inputs = self.inputs.add(m * self.stride + quad * QUAD);
+                    for p in 0..2 {
+                        sums[m][p] = sums[m][p].add(weights[p], inputs);
+                    }
+                }
+            }
+            for m in 0..M {
+                sink.put(self.row + m, self.channel, sums[m][0]);
+                if self.pair {
+                    sink.put(self.row + m, self.channel + R::LANES, sums[m][1]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! x86-64: AVX2, AVX-VNNI and AVX-512 VNNI.
+
+mod avx2;
+mod avx512;
+mod blocks;
+mod cpu;
+mod vnni;
+
+use super::Kernels;
+use super::kernels::table;
+
+table! {
+    /// Eight sums a register; products by `vpmaddubsw`, which cannot saturate on these operands.
+    pub(super) static AVX2 = "avx2" {
+        attributes: [target_feature(enable = "avx2")],
+        gemm: avx2::gemm, "vpmaddubsw ymm",
+        linear: avx2::linear, "vpmaddubsw ymm",
+    }
+}
+
+table! {
+    /// Eight sums a register; four products a lane in one instruction.
+    pub(super) static AVX_VNNI = "avx-vnni" {
+        attributes: [target_feature(enable = "avx2,avxvnni")],
+        gemm: vnni::gemm, "vpdpbusd ymm",
+        linear: vnni::linear, "vpdpbusd ymm",
+    }
+}
+
+table! {
+    /// Sixteen sums a register; four products a lane in one instruction.
+    pub(super) static AVX512 = "avx512-vnni" {
+        attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
+        gemm: avx512::gemm, "vpdpbusd zmm",
+        linear: avx512::linear, "vpdpbusd zmm",
+    }
+}
+
+/// All tables of this file, the most capable last.
+pub(super) const TABLES: [&Kernels; 3] = [&AVX2, &AVX_VNNI, &AVX512];
+
+/// The tables that this CPU and its operating system run.
+pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
+    let cpu = cpu::Cpu::ask();
+    let runs = [cpu.avx2, cpu.avx_vnni, cpu.avx512_vnni];
+    TABLES.into_iter().zip(runs).filter_map(|(table, runs)| runs.then_some(table))
+}

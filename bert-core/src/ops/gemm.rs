@@ -1,0 +1,127 @@
+//! y\[r, n\] = Σₖ a\[r, k\] · w\[n, k\]: int8 rows times int8 weights, exact in i32.
+//!
+//! Both a and w may be any i8 but a is never −128. The sum is exact for K ≤ 2¹⁷, which the limits of
+//! the model file keep, so its order is free: every instruction set adds as it likes.
+
+use crate::format::{Layout, PANEL, QUAD};
+
+/// Rows of int8 values start at multiples of this many bytes and are filled with zeros up to the next.
+pub const ROW_ALIGN: usize = 16;
+
+/// Int8 rows \[R, K\], each `stride` bytes after the one before, zeros from K to `stride`.
+#[derive(Clone, Copy)]
+pub struct Activations<'a> {
+    /// R · stride values; never −128.
+    pub values: &'a [i8],
+    /// K rounded up to a multiple of [`ROW_ALIGN`], at least.
+    pub stride: usize,
+}
+
+impl Activations<'_> {
+    /// R.
+    #[inline(always)]
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.values.len() / self.stride
+    }
+}
+
+/// Int8 weights \[N, K\].
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// As [`Layout::place`] says.
+    pub values: &'a [i8],
+    /// N.
+    pub channels: usize,
+    /// K.
+    pub depth: usize,
+    /// How they lie.
+    pub layout: Layout,
+}
+
+/// Writes y \[R, N rounded up to 16\]; what lies beyond N is of no meaning.
+#[inline(always)]
+pub fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+    let width = w.channels.next_multiple_of(PANEL);
+    let rows = a.values.chunks_exact(a.stride).zip(out.chunks_exact_mut(width));
+    for (row, out) in rows {
+        multiply_row(row, w, |n, sum| out[n] = sum);
+    }
+}
+
+/// Gives the sum of every channel n < N to `put`.
+#[inline(always)]
+pub(super) fn multiply_row(row: &[i8], w: &Weights<'_>, mut put: impl FnMut(usize, i32)) {
+    match w.layout {
+        Layout::Rows => {
+            for (n, weights) in w.values.chunks_exact(w.depth).enumerate() {
+                put(n, dot(&row[..w.depth], weights));
+            }
+        }
+        Layout::Panels => {
+            let quads = w.depth.div_ceil(QUAD);
+            let (row, _) = row[..quads * QUAD].as_chunks::<QUAD>();
+            for (p, panel) in w.values.chunks_exact(quads * QUAD * PANEL).enumerate() {
+                let sums = panel_sums(row, panel);
+                for (n, sum) in (p * PANEL..w.channels).zip(sums) {
+                    put(n, sum);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of the sixteen channels of a panel.
+#[inline(always)]
+fn panel_sums(row: &[[i8; QUAD]], panel: &[i8]) -> [i32; PANEL] {
+    let mut sums = [0i32; PANEL];
+    for (a, quads) in row.iter().zip(panel.as_chunks::<{ PANEL * QUAD }>().0) {
+        for (sum, w) in sums.iter_mut().zip(quads.as_chunks::<QUAD>().0) {
+            let low = a[0] as i32 * w[0] as i32 + a[1] as i32 * w[1] as i32;
+            *sum += low + (a[2] as i32 * w[2] as i32 + a[3] as i32 * w[3] as i32);
+        }
+    }
+    sums
+}
+
+/// Values multiplied at once by [`dot`].
+const STEP: usize = 16;
+
+/// Σ aᵢ bᵢ in i32.
+///
+/// Products of two i8 fit i16 (|p| ≤ 2¹⁴); the two halves of a step are added in i32 lane by lane,
+/// a form that compilers turn into pair-wise multiply-add instructions, but only in a function of
+/// its own: inlined into other loops, LLVM leaves it scalar.
+#[inline(never)]
+fn dot(a: &[i8], b: &[i8]) -> i32 {
+    const HALF: usize = STEP / 2;
+    let mut lanes = [0i32; HALF];
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<STEP>(), b.as_chunks::<STEP>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..HALF {
+            let low = (a[i] as i16 * b[i] as i16) as i32;
+            let high = (a[i + HALF] as i16 * b[i + HALF] as i16) as i32;
+            lanes[i] += low + high;
+        }
+    }
+    let tail = a_tail.iter().zip(b_tail).map(|(&a, &b)| a as i32 * b as i32);
+    lanes.iter().sum::<i32>() + tail.sum::<i32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dot_is_exact_for_every_length_and_the_extremes() {
+        for n in [0, 1, 7, 15, 16, 17, 31, 32, 33, 128, 131] {
+            for value in [-128i32, -127, -1, 0, 1, 127] {
+                let a: Vec<i8> = (0..n).map(|i| (i * 73 % 256 - 128) as i8).collect();
+                let b = vec![value as i8; n as usize];
+                let exact: i64 = a.iter().map(|&a| a as i64 * value as i64).sum();
+                assert_eq!(dot(&a, &b) as i64, exact, "{n} {value}");
+                assert_eq!(dot(&b, &b) as i64, n as i64 * (value * value) as i64);
+            }
+        }
+    }
+}
