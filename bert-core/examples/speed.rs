@@ -1,5 +1,5 @@
 //! Median and least microseconds of a forward pass of a random model, for each instruction set of this
-//! machine: `cargo run --release --features std --example speed [tiny|mini|small|minilm|base]`.
+//! machine: `cargo run --release --features std --example speed [tiny|mini|small|minilm|base [TOKENS [NAME]]]`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/common/mod.rs"]
@@ -39,9 +39,12 @@ fn main() {
     }
     let mut memory = ScratchVec::of(&model);
     let mut session = Session::new(&model, &mut memory).unwrap();
-    for tokens in [16, 32, 128, 512] {
+    let only: Option<u32> = std::env::args().nth(2).map(|n| n.parse().unwrap());
+    let named = std::env::args().nth(3);
+    for tokens in [16, 32, 128, 512].into_iter().filter(|n| only.is_none_or(|only| only == *n)) {
         let ids: Vec<u32> = (0..tokens).map(|i| (i * 131 + 7) % 8000).collect();
-        for kernels in arch::available() {
+        let wanted = |k: &&arch::Kernels| named.as_ref().is_none_or(|name| name == k.name());
+        for kernels in arch::available().filter(wanted) {
             session.use_kernels(kernels);
             let mut times = Vec::new();
             let start = Instant::now();

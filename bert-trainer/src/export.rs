@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow, ensure};
 use bert_core::format::{
-    Activation, EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelBuilder,
+    Activation, EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder,
     NormWeights,
 };
 

@@ -10,7 +10,16 @@ use crate::format::Matrix;
 use crate::ops::{Activations, Weights};
 
 #[derive(Clone, Copy)]
-struct Zmm(__m512i);
+pub(super) struct Zmm(__m512i);
+
+impl Zmm {
+    /// Sixteen sums that were made elsewhere.
+    #[inline(always)]
+    pub(super) unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: 64 bytes are readable, and the CPU has AVX-512.
+        unsafe { Zmm(_mm512_loadu_si512(from.cast())) }
+    }
+}
 
 impl Register for Zmm {
     const LANES: usize = 16;

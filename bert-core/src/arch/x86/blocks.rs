@@ -53,15 +53,15 @@ pub(super) unsafe fn gemm<R: Register>(a: &Activations<'_>, w: &Weights<'_>, out
 
 /// Where sums go. A trait, because closures cannot be told to be inlined, and code that is not
 /// inlined into a function with the instructions of `R` cannot use them.
-trait Sink {
+pub(super) trait Sink {
     /// Takes the sums of a row from channel `n` on, of which some are beyond the last channel.
     unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R);
 }
 
 /// To i32 \[R, width\].
-struct Exact {
-    out: *mut i32,
-    width: usize,
+pub(super) struct Exact {
+    pub out: *mut i32,
+    pub width: usize,
 }
 
 impl Sink for Exact {
@@ -73,12 +73,31 @@ impl Sink for Exact {
 }
 
 /// To f32 \[R, N\], scaled and with a bias.
-struct Scaled<'a> {
+pub(super) struct Scaled<'a> {
     out: *mut f32,
     channels: usize,
     row_scales: &'a [f32],
     scales: *const f32,
     biases: *const f32,
+}
+
+impl<'a> Scaled<'a> {
+    /// Checks that there is a scale, a bias and room for all.
+    #[inline(always)]
+    pub(super) fn new(
+        q: &Activations<'_>,
+        row_scales: &'a [f32],
+        matrix: &Matrix<'_>,
+        out: &mut [f32],
+    ) -> Self {
+        let (rows, channels) = (q.rows(), matrix.rows);
+        let (scales, biases) = (matrix.scales.bytes(), matrix.biases.bytes());
+        assert!(row_scales.len() >= rows && out.len() >= rows * channels, "room for the rows");
+        assert!(scales.len() >= channels && biases.len() >= channels, "one for each channel");
+        // x86 is little-endian as the file is, and its loads need no alignment.
+        let (scales, biases) = (scales.as_ptr().cast(), biases.as_ptr().cast());
+        Scaled { out: out.as_mut_ptr(), channels, row_scales, scales, biases }
+    }
 }
 
 impl Sink for Scaled<'_> {
@@ -109,19 +128,8 @@ pub(super) unsafe fn linear<R: Register>(
     if matrix.layout != Layout::Panels {
         return ops::linear(q, scales, matrix, out);
     }
-    let channels = matrix.rows;
-    let (t, b) = (matrix.scales.bytes(), matrix.biases.bytes());
-    assert!(scales.len() >= q.rows() && out.len() >= q.rows() * channels, "room for the rows");
-    assert!(t.len() >= channels && b.len() >= channels, "a scale and a bias for each channel");
-    let sink = Scaled {
-        out: out.as_mut_ptr(),
-        channels,
-        row_scales: scales,
-        scales: t.as_ptr().cast(),
-        biases: b.as_ptr().cast(),
-    };
-    // SAFETY: every channel has a scale and a bias, every row a scale and room; x86 is little-endian
-    // as the file is, and its loads need no alignment.
+    let sink = Scaled::new(q, scales, matrix, out);
+    // SAFETY: the sink has checked that there is room for every row and channel.
     unsafe { blocks::<R>(q, &matrix.operand(), &sink) }
 }
 
@@ -142,7 +150,7 @@ unsafe fn blocks<R: Register>(a: &Activations<'_>, w: &Weights<'_>, sink: &impl 
         let group = &a.values[first * a.stride..(first + count) * a.stride];
         let mut starts = [0i32; GROUP];
         for (start, row) in starts.iter_mut().zip(group.chunks_exact(a.stride)) {
-            *start = R::start(row.iter().map(|&v| v as i32).sum());
+            *start = R::start(sum(row));
         }
         let mut i = 0;
         while i < registers {
@@ -186,6 +194,16 @@ unsafe fn blocks<R: Register>(a: &Activations<'_>, w: &Weights<'_>, sink: &impl 
         }
         first += count;
     }
+}
+
+/// A loop, since an iterator's `sum` may stay a function without the wide registers.
+#[inline(always)]
+fn sum(row: &[i8]) -> i32 {
+    let mut sum = 0i32;
+    for &value in row {
+        sum += value as i32;
+    }
+    sum
 }
 
 /// Rows and registers of a block.
