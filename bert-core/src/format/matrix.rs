@@ -138,6 +138,20 @@ impl<'a> Matrix<'a> {
         Ok(self)
     }
 
+    /// Some of the channels, which in panels begin with one.
+    pub(crate) fn channels(&self, range: core::ops::Range<usize>) -> Self {
+        let bytes = |n: usize| self.layout.bytes(n, self.columns) as usize;
+        let floats =
+            |floats: &Floats<'a>| Floats::new(floats.bytes()[range.clone()].as_flattened());
+        Matrix {
+            rows: range.len(),
+            scales: floats(&self.scales),
+            biases: floats(&self.biases),
+            weights: &self.weights[bytes(range.start)..bytes(range.end)],
+            ..*self
+        }
+    }
+
     /// Weight of channel `n` and input `k`; 0 outside.
     #[must_use]
     pub fn weight(&self, n: usize, k: usize) -> i8 {
