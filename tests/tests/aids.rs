@@ -16,7 +16,7 @@ use bert_tests::golden::{self, Tensors, number, relative_error};
 use bert_trainer::config::Config;
 use bert_trainer::data::tasks::{Labels, TaskKind, TaskLabels};
 use bert_trainer::data::{PackedBatch, TaskBatch};
-use bert_trainer::export::export;
+use bert_trainer::export::{ExportOptions, export};
 use bert_trainer::model::{
     Additions, DeviceBatch, DropoutPlan, Head, LoadedCheckpoint, Losses, Model, ParameterTable,
     Precision, Targets, Teaching, Term, head_of, initial_values, name_task, write_checkpoint,
