@@ -5,6 +5,7 @@ mod demo;
 mod fuzz;
 mod golden;
 mod gpu_compile;
+mod identity;
 mod packages;
 mod setup;
 mod shell;
@@ -43,6 +44,8 @@ enum Command {
     GpuCompile(gpu_compile::Args),
     /// Builds bert-core for targets without an operating system.
     Targets(targets::Args),
+    /// Asks one corpus of bert-core on every machine: same output bytes, no more instructions.
+    Identity(identity::Args),
     /// Makes the golden files of tests/golden/ anew, with PyTorch and Transformers in a venv.
     Golden(golden::Args),
     /// Throws bytes at the model file's parser.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::GpuCompile(args) => gpu_compile::run(&args),
         Command::Targets(args) => targets::run(&args),
+        Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
     };

@@ -5,24 +5,46 @@ pub const VERBS: [&str; 8] =
     ["turn on", "turn off", "dim", "open", "close", "start", "stop", "is there"];
 /// What is spoken about.
 pub const DEVICES: [&str; 10] = [
-    "the lamp", "the fan", "the radio", "the heater", "the blinds", "the kettle", "a timer",
-    "the alarm", "my playlist", "the door",
+    "the lamp",
+    "the fan",
+    "the radio",
+    "the heater",
+    "the blinds",
+    "the kettle",
+    "a timer",
+    "the alarm",
+    "my playlist",
+    "the door",
 ];
 /// Where.
 pub const ROOMS: [&str; 8] = [
-    "in the kitchen", "in the bedroom", "in the garage", "in the office", "upstairs", "outside",
-    "on the second floor", "everywhere",
+    "in the kitchen",
+    "in the bedroom",
+    "in the garage",
+    "in the office",
+    "upstairs",
+    "outside",
+    "on the second floor",
+    "everywhere",
 ];
 /// When and how.
 pub const ENDS: [&str; 10] = [
-    "", "now", "please", "at 7:30", "in 20 minutes", "until tomorrow morning", "to 50 %", "again",
-    "- thanks!", "when i'm home",
+    "",
+    "now",
+    "please",
+    "at 7:30",
+    "in 20 minutes",
+    "until tomorrow morning",
+    "to 50 %",
+    "again",
+    "- thanks!",
+    "when i'm home",
 ];
 
 /// Syllables that made-up words consist of.
 pub const SYLLABLES: [&str; 24] = [
-    "ba", "den", "fi", "gor", "hu", "kal", "lo", "mer", "nu", "pas", "qui", "ro", "sta", "ti", "um",
-    "ver", "wo", "xan", "ya", "zel", "ing", "er", "ly", "tion",
+    "ba", "den", "fi", "gor", "hu", "kal", "lo", "mer", "nu", "pas", "qui", "ro", "sta", "ti",
+    "um", "ver", "wo", "xan", "ya", "zel", "ing", "er", "ly", "tion",
 ];
 
 /// Characters of scripts without spaces, of which the vocabularies hold every other one.
@@ -31,8 +53,22 @@ pub const CHINESE: [&str; 12] =
 
 /// Words with marks, capitals and letters of other scripts.
 pub const FOREIGN: [&str; 16] = [
-    "café", "Zürich", "naïve", "ÉCOLE", "señor", "Ångström", "łódź", "crème", "свет", "кухня",
-    "Ελλάδα", "φως", "ضوء", "מטבח", "부엌", "キッチン",
+    "café",
+    "Zürich",
+    "naïve",
+    "ÉCOLE",
+    "señor",
+    "Ångström",
+    "łódź",
+    "crème",
+    "свет",
+    "кухня",
+    "Ελλάδα",
+    "φως",
+    "ضوء",
+    "מטבח",
+    "부엌",
+    "キッチン",
 ];
 
 /// Punctuation and symbols, among them some that count as punctuation in ASCII only.

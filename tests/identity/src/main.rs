@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             // The profiler watches for the name of what is run.
             report::count(corpus, scratch, &mut |inference| inference(), out)
         }),
-        ["corpus", file] => std::fs::write(file, corpus_bytes()).map_err(|e| format!("{file}: {e}")),
+        ["corpus", file] => write_corpus(file).map_err(|error| format!("{file}: {error}")),
         ["paths"] => {
             paths().iter().for_each(|path| println!("{path}"));
             Ok(())
@@ -43,11 +43,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Leaves a file alone that holds the corpus already, so that what is built from it stays.
+fn write_corpus(file: &str) -> io::Result<()> {
+    let bytes = corpus_bytes();
+    match std::fs::read(file) {
+        Ok(found) if found == bytes => Ok(()),
+        _ => std::fs::write(file, bytes),
+    }
+}
+
 /// The values of `BERT_ARCH` that this machine can run.
 fn paths() -> Vec<&'static str> {
     vec!["scalar"]
 }
-
 
 fn run(
     report: impl Fn(&Corpus<'_>, &mut [u8], &mut dyn fmt::Write) -> Result<(), Failure>,

@@ -190,8 +190,7 @@ fn build(recipe: &Recipe) -> Vec<u8> {
     let position = draws.weights(recipe.max_length * h, 0.5, 0.0);
     let segment = draws.weights(2 * h, 0.25, 0.0);
     let norm = Norm::draw(&mut draws, h);
-    let layers: Vec<Layer> =
-        (0..recipe.layers).map(|_| Layer::draw(&mut draws, recipe)).collect();
+    let layers: Vec<Layer> = (0..recipe.layers).map(|_| Layer::draw(&mut draws, recipe)).collect();
     let pooler = Linear::draw(&mut draws, h, h, recipe.scale);
     let mut classifier = Linear::draw(&mut draws, LABELS.len(), h, recipe.scale);
     classifier.scale_output(LABELS.len() - 1, FAINT);

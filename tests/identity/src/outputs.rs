@@ -64,11 +64,7 @@ pub(crate) fn outputs(
     Ok(())
 }
 
-fn tokens(
-    session: &Session<'_, '_>,
-    text: &str,
-    sink: &mut dyn FnMut(&[u8]),
-) -> Result<(), Error> {
+fn tokens(session: &Session<'_, '_>, text: &str, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     let model = session.model();
     let tokenizer = Tokenizer::new(*model.vocabulary(), model.config().tokenizer)?;
     tokenizer.tokenize(text, |token| {

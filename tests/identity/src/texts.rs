@@ -1,9 +1,7 @@
 //! The texts: commands to a house, made-up words, other scripts, punctuation, and nastiness, from
 //! nothing to far beyond what the models take.
 
-use crate::lexicon::{
-    CHINESE, DEVICES, ENDS, FOREIGN, MARKS, NASTY, ROOMS, SYLLABLES, VERBS,
-};
+use crate::lexicon::{CHINESE, DEVICES, ENDS, FOREIGN, MARKS, NASTY, ROOMS, SYLLABLES, VERBS};
 use crate::random::Draws;
 
 /// How many there are.

@@ -38,12 +38,8 @@ pub unsafe fn run() -> i32 {
         Err(_) => return FAILED,
     };
     let done = match (words.next(), words.next().map(str::parse::<usize>)) {
-        (Some("identity"), None) => {
-            report::identity(&corpus, corpus.texts(), scratch, &mut out)
-        }
-        (Some("identity"), Some(Ok(texts))) => {
-            report::identity(&corpus, texts, scratch, &mut out)
-        }
+        (Some("identity"), None) => report::identity(&corpus, corpus.texts(), scratch, &mut out),
+        (Some("identity"), Some(Ok(texts))) => report::identity(&corpus, texts, scratch, &mut out),
         (Some("count"), None) => report::count(
             &corpus,
             scratch,
