@@ -37,14 +37,18 @@ enum Command {
     Demo(demo::Args),
     /// Runs every test of the workspace, kernels on the CPU runtime.
     Test(test::Args),
-    /// What must pass before a merge: format, lints, docs, tests, bare-metal core, GPU compilation,
-    /// the kernels on software Vulkan, demo.
+    /// What must pass before a merge: format, lints, docs, tests, bare-metal core, the same bits on
+    /// every machine, GPU compilation, the kernels on software Vulkan, demo.
     Ci(ci::Args),
     /// Compiles every kernel of the case table for NVIDIA and AMD, without a GPU.
     GpuCompile(gpu_compile::Args),
     /// Builds bert-core for targets without an operating system.
     Targets(targets::Args),
-    /// Asks one corpus of bert-core on every machine: same output bytes, no more instructions.
+    /// Asks bert-core on every machine about one corpus: the same output bytes as on this one's scalar
+    /// path, and as recorded, with no more instructions than recorded.
+    ///
+    /// Emulators and core libraries that are missing are installed where that is possible; a machine
+    /// is left out otherwise, in one line. Writes target/identity.json.
     Identity(identity::Args),
     /// Makes the golden files of tests/golden/ anew, with PyTorch and Transformers in a venv.
     Golden(golden::Args),

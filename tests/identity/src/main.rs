@@ -20,10 +20,10 @@ fn main() -> ExitCode {
             Ok(texts) => run(|corpus, scratch, out| report::identity(corpus, texts, scratch, out)),
             Err(_) => Err(format!("a number of texts expected, {texts:?} found")),
         },
-        ["count"] => run(|corpus, scratch, out| {
-            // The profiler watches for the name of what is run.
-            report::count(corpus, scratch, &mut |inference| inference(), out)
-        }),
+        // The profiler watches for the name of what is run.
+        ["count"] => {
+            run(|corpus, scratch, out| report::count(corpus, scratch, (|| (), || ()), out))
+        }
         ["corpus", file] => write_corpus(file).map_err(|error| format!("{file}: {error}")),
         ["paths"] => {
             paths().iter().for_each(|path| println!("{path}"));

@@ -43,10 +43,10 @@ pub(crate) fn outputs(
             }
         }
         Head::Span => {
-            // The context of a question is the next texts, of which there may be more than fits.
+            // Each text is a question about the next one, long ones in several windows.
             let options = AnswerOptions {
                 stride: 8,
-                no_answer_threshold: (index % 2 == 0).then_some(0.25),
+                no_answer_threshold: index.is_multiple_of(2).then_some(0.25),
                 ..AnswerOptions::default()
             };
             answers(session, text, corpus.text(index + 1), &options, sink)?;

@@ -12,7 +12,7 @@ use bert_core::{Error, Head, Model, SCRATCH_ALIGN, Session};
 use sha2::{Digest, Sha256};
 
 use crate::corpus::Corpus;
-use crate::measure::inference;
+use crate::measure::{inference, measured_inference};
 use crate::outputs::outputs;
 
 /// Models of the corpus.
@@ -87,8 +87,8 @@ pub fn identity(
     Ok(())
 }
 
-/// Runs each case once unwatched, so that nothing is done for the first time, then once within
-/// `watched`.
+/// Runs each case once unwatched, so that nothing is done for the first time, then once between
+/// `begin` and `end`.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ pub fn identity(
 pub fn count(
     corpus: &Corpus<'_>,
     scratch: &mut [u8],
-    watched: &mut dyn FnMut(&mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error>,
+    (begin, end): (fn(), fn()),
     print: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut sessions = sessions(corpus, scratch)?;
@@ -104,7 +104,10 @@ pub fn count(
         let session = sessions.get_mut(case.model).ok_or(Failure::Corpus)?;
         let failed = |error| Failure::Model { model: case.model, text: number, error };
         inference(session, &case).map_err(failed)?;
-        watched(&mut || crate::measure::measured_inference(session, &case)).map_err(failed)?;
+        begin();
+        let done = measured_inference(session, &case);
+        end();
+        done.map_err(failed)?;
         let name = match session.model().config().head {
             Head::Joint { .. } => "joint",
             Head::Span => "span",

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::ask::{Report, count_by_callgrind};
 use super::record::{Counts, Record};
-use super::{ALL, Answer, Args, BRIEF, BRIEFEST, Row, Verdict, build};
+use super::{ALL, Answer, Args, BRIEF, BRIEFEST, Counted, Row, Verdict, build};
 use crate::{packages, shell, targets};
 
 /// The path that defines the outputs.
@@ -19,7 +20,7 @@ const COUNTED: [&str; 2] = [SCALAR, "avx2"];
 /// The runner, and the answers of its scalar path by number of sentences.
 pub struct Host {
     runner: PathBuf,
-    answers: Vec<(usize, Report)>,
+    answers: Vec<(usize, Arc<Report>)>,
 }
 
 impl Host {
@@ -29,17 +30,13 @@ impl Host {
     }
 
     /// What the scalar path answers for so many sentences.
-    pub fn reference(&mut self, sentences: usize) -> Result<&Report> {
-        let known = self.answers.iter().position(|(known, _)| *known == sentences);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let report = self.ask(SCALAR, sentences)?;
-                self.answers.push((sentences, report));
-                self.answers.len() - 1
-            }
-        };
-        Ok(&self.answers[at].1)
+    pub fn reference(&mut self, sentences: usize) -> Result<Arc<Report>> {
+        if let Some((_, report)) = self.answers.iter().find(|(known, _)| *known == sentences) {
+            return Ok(report.clone());
+        }
+        let report = Arc::new(self.ask(SCALAR, sentences)?);
+        self.answers.push((sentences, report.clone()));
+        Ok(report)
     }
 
     /// A row for each path, if the host is asked.
@@ -57,17 +54,17 @@ impl Host {
             let began = Instant::now();
             let report = self.ask(path, sentences)?;
             let seconds = began.elapsed().as_secs_f64();
-            let verdict = Verdict::of(&report, self.reference(sentences)?);
-            let counts = match &counter {
-                _ if !COUNTED.contains(&path) => Err("valgrind does not know the path".into()),
-                Err(error) => Err(format!("{error:#}")),
-                Ok(()) => self.count(path).map_err(|error| format!("{error:#}")),
+            let verdict = Verdict::of(&report, &*self.reference(sentences)?);
+            let counted = match &counter {
+                _ if !COUNTED.contains(&path) => Counted::Not("valgrind does not know it".into()),
+                Err(error) => Counted::Not(format!("{error:#}")),
+                Ok(()) => Counted::of(self.count(path)),
             };
             rows.push(Row {
                 machine: format!("host {path}"),
                 verdict,
                 answer: Some(Answer { sentences, hash: report.hash, stack_bytes: None, seconds }),
-                counts,
+                counted,
             });
         }
         Ok(rows)

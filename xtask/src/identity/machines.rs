@@ -29,10 +29,12 @@ pub struct Machine {
     pub emulator: Emulator,
 }
 
+/// As under an operating system, which lets code load vectors from any address; the compiler warns
+/// that the name of that feature may change.
 const AARCH64: Machine = Machine {
     name: "aarch64",
     target: "aarch64-unknown-none",
-    flags: "",
+    flags: "-Awarnings -Ctarget-feature=-strict-align",
     board: "",
     emulator: Emulator::Process,
 };
@@ -60,8 +62,16 @@ const WASM: Machine = Machine {
 /// Every machine but the host.
 pub const MACHINES: [Machine; 10] = [
     AARCH64,
-    Machine { name: "aarch64 dotprod", flags: "-Ctarget-feature=+dotprod", ..AARCH64 },
-    Machine { name: "aarch64 i8mm", flags: "-Ctarget-feature=+dotprod,+i8mm", ..AARCH64 },
+    Machine {
+        name: "aarch64 dotprod",
+        flags: "-Awarnings -Ctarget-feature=-strict-align,+dotprod",
+        ..AARCH64
+    },
+    Machine {
+        name: "aarch64 i8mm",
+        flags: "-Awarnings -Ctarget-feature=-strict-align,+dotprod,+i8mm",
+        ..AARCH64
+    },
     cortex_m("m4", ARMV7, "-Ctarget-cpu=cortex-m4", "mps2-an386"),
     cortex_m("m7", ARMV7, "-Ctarget-cpu=cortex-m7", "mps2-an500"),
     cortex_m("m33", ARMV8, "-Ctarget-cpu=cortex-m33", "mps2-an505"),
@@ -96,11 +106,6 @@ impl Machine {
             Emulator::Arm | Emulator::RiscV => super::BRIEF,
             _ => super::ALL,
         }
-    }
-
-    /// Whether the emulator can count instructions.
-    pub fn counts(&self) -> bool {
-        self.emulator != Emulator::Node
     }
 
     /// The name of what cargo builds for it.

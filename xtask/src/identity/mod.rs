@@ -15,7 +15,6 @@ use anyhow::{Result, bail};
 
 use ask::Report;
 use host::Host;
-use machines::MACHINES;
 use record::{Change, Counts, Record};
 
 /// All sentences of the corpus.
@@ -72,8 +71,7 @@ struct Row {
     verdict: Verdict,
     /// Hash, stack and time, if it answered.
     answer: Option<Answer>,
-    /// Compiler and instructions, or why they were not counted.
-    counts: Result<(String, Counts), String>,
+    counted: Counted,
 }
 
 struct Answer {
@@ -83,7 +81,27 @@ struct Answer {
     seconds: f64,
 }
 
+/// The instructions of a machine.
+enum Counted {
+    /// As this compiler makes it.
+    By(String, Counts),
+    /// There is no counter for it here.
+    Not(String),
+    /// The counter failed.
+    Failed(String),
+}
+
+impl Counted {
+    fn of(counts: Result<(String, Counts)>) -> Self {
+        match counts {
+            Ok((compiler, counts)) => Counted::By(compiler, counts),
+            Err(error) => Counted::Failed(format!("{error:#}")),
+        }
+    }
+}
+
 /// How a machine's outputs compare.
+#[derive(Clone)]
 enum Verdict {
     /// They are those of the host's scalar path.
     Same,
@@ -110,15 +128,11 @@ pub fn run(args: &Args) -> Result<()> {
     let mut record = Record::read()?;
     let mut host = Host::build()?;
     let mut rows = host.rows(args)?;
-    for machine in MACHINES.iter().filter(|machine| args.wants(machine.group())) {
-        let row = emulated::row(machine, args, &mut host);
-        eprintln!("identity: {}: {}", row.machine, row.verdict);
-        rows.push(row);
-    }
+    rows.extend(emulated::rows(args, &mut host)?);
     if args.record {
         host.record(&mut record)?;
         rows.iter().for_each(|row| {
-            if let Ok((compiler, counts)) = &row.counts {
+            if let Counted::By(compiler, counts) = &row.counted {
                 record.set_counts(compiler, &row.machine, counts);
             }
         });
@@ -143,17 +157,22 @@ impl Row {
             Verdict::Same | Verdict::LeftOut(_) => Vec::new(),
             verdict => vec![format!("{machine}: {verdict}")],
         };
-        if let Ok((compiler, counts)) = &self.counts {
-            for (case, count) in counts {
-                let recorded = record.count(compiler, machine, case);
-                if let Change::Risen(change) = Change::of(*count, recorded) {
-                    let percent = 100.0 * change;
-                    failures.push(format!(
-                        "{machine}: {percent:.1} % more instructions for {case} than recorded; if \
-                         that is meant, `cargo xtask identity --record`"
-                    ));
-                }
+        match &self.counted {
+            Counted::By(compiler, counts) => {
+                failures.extend(counts.iter().filter_map(|(case, count)| {
+                    let recorded = record.count(compiler, machine, case);
+                    let Change::Risen(change) = Change::of(*count, recorded) else {
+                        return None;
+                    };
+                    Some(format!(
+                        "{machine}: {:.1} % more instructions for {case} than recorded; if that is \
+                         meant, `cargo xtask identity --record`",
+                        100.0 * change
+                    ))
+                }));
             }
+            Counted::Failed(error) => failures.push(format!("{machine} was not counted: {error}")),
+            Counted::Not(_) => {}
         }
         failures
     }

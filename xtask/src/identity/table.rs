@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::record::{Change, Record};
-use super::{Row, Verdict};
+use super::{Counted, Row, Verdict};
 use crate::shell;
 
 /// Digits of a hash that are shown.
@@ -45,9 +45,15 @@ pub fn print(rows: &[Row], record: &Record) {
         );
     }
     println!("\nMillions of instructions of an inference, by model and tokens:");
-    let counted = rows.iter().filter_map(|row| Some((row, row.counts.as_ref().ok()?)));
     let mut heading = false;
-    for (row, (compiler, counts)) in counted {
+    for row in rows {
+        let (compiler, counts) = match &row.counted {
+            Counted::By(compiler, counts) => (compiler, counts),
+            Counted::Not(reason) | Counted::Failed(reason) => {
+                println!("{:<16} not counted: {}", row.machine, first_line(reason));
+                continue;
+            }
+        };
         if !heading {
             let cases: String = counts.iter().map(|(case, _)| format!(" {case:>10}")).collect();
             println!("{:<16}{cases}  compiler", "machine");
@@ -59,11 +65,6 @@ pub fn print(rows: &[Row], record: &Record) {
             .iter()
             .map(|(case, count)| Change::of(*count, record.count(compiler, &row.machine, case)));
         println!("{:<16}{numbers}  {compiler}, {}", row.machine, summary(changes));
-    }
-    for row in rows {
-        if let (Err(reason), Verdict::Same) = (&row.counts, &row.verdict) {
-            println!("{:<16} not counted: {}", row.machine, first_line(reason));
-        }
     }
 }
 
@@ -88,12 +89,12 @@ fn summary(changes: impl Iterator<Item = Change>) -> String {
 pub fn write(rows: &[Row]) -> Result<()> {
     let machine = |row: &Row| {
         let answer = row.answer.as_ref();
-        let (compiler, instructions) = match &row.counts {
-            Ok((compiler, counts)) => {
+        let (compiler, instructions) = match &row.counted {
+            Counted::By(compiler, counts) => {
                 let counts = counts.iter().map(|(case, count)| (case.clone(), (*count).into()));
                 (json!(compiler), Value::Object(counts.collect()))
             }
-            Err(_) => (Value::Null, Value::Null),
+            Counted::Not(_) | Counted::Failed(_) => (Value::Null, Value::Null),
         };
         json!({
             "machine": row.machine,

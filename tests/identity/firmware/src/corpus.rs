@@ -33,6 +33,7 @@ pub fn bytes() -> &'static [u8] {
 ///
 /// Once in the life of the program.
 pub unsafe fn scratch() -> &'static mut [u8] {
+    let scratch = &raw mut SCRATCH;
     // SAFETY: by the condition above there is no other reference.
-    unsafe { &mut *&raw mut SCRATCH }
+    unsafe { &mut *scratch }
 }

@@ -40,17 +40,10 @@ pub unsafe fn run() -> i32 {
     let done = match (words.next(), words.next().map(str::parse::<usize>)) {
         (Some("identity"), None) => report::identity(&corpus, corpus.texts(), scratch, &mut out),
         (Some("identity"), Some(Ok(texts))) => report::identity(&corpus, texts, scratch, &mut out),
-        (Some("count"), None) => report::count(
-            &corpus,
-            scratch,
-            &mut |inference| {
-                measure_begin();
-                let done = inference();
-                measure_end();
-                done
-            },
-            &mut out,
-        ),
+        (Some("count"), None) => {
+            let marks: (fn(), fn()) = (|| measure_begin(), || measure_end());
+            report::count(&corpus, scratch, marks, &mut out)
+        }
         _ => {
             eprintln!("firmware: `identity [TEXTS]` or `count` expected");
             return USAGE;
