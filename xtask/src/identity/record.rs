@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::shell;
 
-/// By how much the instructions of an inference may rise.
-const MOST_RISE: f64 = 0.02;
+/// By how many percent the instructions of an inference may rise.
+const MOST_RISE_PERCENT: u128 = 2;
 
 /// Instructions of an inference by case, in the order of the cases.
 pub type Counts = Vec<(String, u64)>;
@@ -88,7 +88,9 @@ impl Change {
             return Change::Unrecorded;
         };
         let change = count as f64 / recorded.max(1) as f64 - 1.0;
-        if change > MOST_RISE { Change::Risen(change) } else { Change::Allowed(change) }
+        // In whole numbers, so that exactly so much is allowed.
+        let most = u128::from(recorded) * (100 + MOST_RISE_PERCENT);
+        if u128::from(count) * 100 > most { Change::Risen(change) } else { Change::Allowed(change) }
     }
 }
 
