@@ -34,55 +34,52 @@ struct Ready {
 
 /// A row for each machine that is asked for. They are built one after the other, since cargo takes
 /// all cores, and asked side by side.
-pub fn rows(args: &Args, host: &mut Host) -> Result<Vec<Row>> {
-    let machines: Vec<_> = MACHINES.iter().filter(|m| args.wants(m.group())).collect();
+pub fn rows(args: &Args, host: &mut Host) -> Vec<Row> {
+    let machines = MACHINES.iter().filter(|machine| args.wants(machine.group()));
     let prepared: Vec<_> =
-        machines.iter().map(|machine| prepare(machine, args, host)).collect::<Result<_>>()?;
+        machines.map(|machine| (machine, prepare(machine, args, host))).collect();
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     let ask = || {
-        while let Some(prepared) = prepared.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((machine, prepared)) = prepared.get(place) else {
+                return;
+            };
             let row = match prepared {
                 Ok(ready) => ask(ready),
-                Err((machine, verdict)) => unasked(machine, verdict.clone()),
+                Err(verdict) => unasked(machine, verdict.clone()),
             };
             eprintln!("identity: {}: {}", row.machine, row.verdict);
-            rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+            rows.lock().unwrap_or_else(PoisonError::into_inner).push((place, row));
         }
     };
     let workers = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(ask))));
     let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
-    rows.sort_by_key(|row| machines.iter().position(|machine| machine.name == row.machine));
-    Ok(rows)
+    rows.sort_by_key(|(place, _)| *place);
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
-/// Finds emulator and compiler and builds; else says what the row says.
-fn prepare(
-    machine: &'static Machine,
-    args: &Args,
-    host: &mut Host,
-) -> Result<Result<Ready, (&'static Machine, Verdict)>> {
+/// Finds emulator and compiler and builds; else says why the machine is not asked.
+fn prepare(machine: &'static Machine, args: &Args, host: &mut Host) -> Result<Ready, Verdict> {
     let (program, package) = machine.emulator.program();
     let way = packages::program(program, package, machine.name)
         .and_then(|()| Way::find(machine.target))
-        .map_err(|error| format!("{error:#}"));
-    let way = match way {
-        Ok(way) => way,
-        // What was asked for by name must not be left out.
-        Err(error) if args.names(machine.group()) => {
-            return Ok(Err((machine, Verdict::Failed(error))));
-        }
-        Err(error) => return Ok(Err((machine, Verdict::LeftOut(error)))),
-    };
-    let runner = match build::firmware(machine, &way) {
-        Ok(runner) => runner,
-        Err(error) => return Ok(Err((machine, Verdict::Failed(format!("{error:#}"))))),
-    };
+        .map_err(|error| match args.names(machine.group()) {
+            // What was asked for by name must not be left out.
+            true => failed(error),
+            false => Verdict::LeftOut(format!("{error:#}")),
+        })?;
+    let runner = build::firmware(machine, &way).map_err(failed)?;
     let sentences = args.sentences(machine.sentences());
-    let reference = host.reference(sentences)?;
+    let reference = host.reference(sentences).map_err(failed)?;
     let (compiler, plugin) = (way.compiler(), build::plugin());
-    Ok(Ok(Ready { machine, runner, compiler, plugin, sentences, reference }))
+    Ok(Ready { machine, runner, compiler, plugin, sentences, reference })
+}
+
+fn failed(error: anyhow::Error) -> Verdict {
+    Verdict::Failed(format!("{error:#}"))
 }
 
 fn unasked(machine: &Machine, verdict: Verdict) -> Row {
@@ -97,7 +94,7 @@ fn ask(ready: &Ready) -> Row {
     let mut asked = command(machine, runner, &["identity", &sentences.to_string()], &[]);
     let report = match Report::ask(&mut asked, machine.name) {
         Ok(report) => report,
-        Err(error) => return unasked(machine, Verdict::Failed(format!("{error:#}"))),
+        Err(error) => return unasked(machine, failed(error)),
     };
     let seconds = began.elapsed().as_secs_f64();
     let counted = match counter(machine) {
