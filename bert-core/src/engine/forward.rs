@@ -94,7 +94,9 @@ impl Pass<'_, '_> {
         };
         let (x, scales) =
             (&mut memory.x[..wanted * hidden], &mut memory.x_scales[..wanted * groups]);
-        self.rows(layer, StreamMut { q: x, scales }, shared, &mut memory.tile);
+        // Where all tokens are one tile, its rows are there already.
+        let loaded = self.tokens <= memory.tile.most;
+        self.rows(layer, StreamMut { q: x, scales }, shared, &mut memory.tile, loaded);
     }
 
     pub fn hidden(&self) -> usize {
@@ -157,8 +159,8 @@ impl Pass<'_, '_> {
                 (&mut tile.first[..count * width], &mut tile.second[..count * width]);
             kernels.linear(&q, scales, &key, keys);
             kernels.linear(&q, scales, &value, values);
-            // The rows have been multiplied; their memory holds one head's key or value now.
-            let q = &mut tile.rows[..panels.width];
+            // Nothing is in the wide rows yet: room for one head's key or value.
+            let q = &mut bytemuck::cast_slice_mut(tile.wide)[..panels.width];
             for (t, (key, value)) in
                 range.zip(keys.chunks_exact(width).zip(values.chunks_exact(width)))
             {
@@ -178,17 +180,20 @@ impl Pass<'_, '_> {
     }
 
     /// Everything else of a layer, for the rows of `stream`: a row is read by itself only, so the
-    /// result takes its place.
+    /// result takes its place. `loaded` says that they are in the tile, where the keys left them.
     pub fn rows(
         &self,
         layer: &Layer<'_>,
         stream: StreamMut<'_>,
         heads: Heads<'_>,
         tile: &mut Tile<'_>,
+        loaded: bool,
     ) {
         let hidden = self.hidden();
         for range in tiles(stream.q.len() / hidden, tile.most) {
-            self.load(Stream { q: stream.q, scales: stream.scales }, range.clone(), tile);
+            if !loaded {
+                self.load(Stream { q: stream.q, scales: stream.scales }, range.clone(), tile);
+            }
             self.attend(layer, heads, tile, range.len());
             self.feed_forward(layer, tile, range.len());
             for (t, x) in range.zip(tile.second.chunks_exact(hidden)) {

@@ -69,7 +69,7 @@ pub(super) fn layer(
                 q: front(&mut rest.0, rows.len() * hidden),
                 scales: front(&mut rest.1, rows.len() * groups),
             };
-            let work = move || pass.rows(layer, stream, shared, tile);
+            let work = move || pass.rows(layer, stream, shared, tile, false);
             match own {
                 None => own = Some(work),
                 Some(_) => drop(scope.spawn(work)),

@@ -8,6 +8,7 @@
 //! A process asks the system once for the use of tiles, see [`permitted`].
 
 use core::arch::asm;
+use core::mem::MaybeUninit;
 
 use super::avx512::{self, Zmm};
 use super::blocks::{Exact, Scaled, Sink};
@@ -115,7 +116,9 @@ unsafe fn tiles(a: &Activations<'_>, w: &Weights<'_>, sink: &impl Sink) {
     let panels = w.channels.div_ceil(PANEL);
     assert!(w.values.len() >= panels * depth * PANEL && a.stride >= depth, "whole panels and rows");
     let steps = depth.div_ceil(LINE);
-    let mut sums = Sums([0; 4 * TILE_ROWS * PANEL]);
+    // Every tile that is read was stored before.
+    let mut sums = MaybeUninit::<Sums>::uninit();
+    let sums: *mut i32 = sums.as_mut_ptr().cast();
     let mut shape = [0; 2];
     let rows = a.rows();
     let mut row = 0;
@@ -168,7 +171,7 @@ unsafe fn tiles(a: &Activations<'_>, w: &Weights<'_>, sink: &impl Sink) {
                         w0 = inout(reg) weights(0) => _, w1 = inout(reg) weights(1) => _,
                         w2 = inout(reg) weights(2) => _, w3 = inout(reg) weights(3) => _,
                         line = in(reg) LINE, steps = inout(reg) steps => _,
-                        sums = in(reg) sums.0.as_mut_ptr(),
+                        sums = in(reg) sums,
                         options(nostack),
                     );
                 } else {
@@ -194,18 +197,18 @@ unsafe fn tiles(a: &Activations<'_>, w: &Weights<'_>, sink: &impl Sink) {
                         stride = in(reg) a.stride,
                         w0 = inout(reg) weights(0) => _, w1 = inout(reg) weights(1) => _,
                         line = in(reg) LINE, steps = inout(reg) steps => _,
-                        sums = in(reg) sums.0.as_mut_ptr(),
+                        sums = in(reg) sums,
                         options(nostack),
                     );
                 }
                 let here = if wide < panels - panel { wide } else { panels - panel };
-                for r in 0..count {
-                    for p in 0..here {
-                        // Of two tiles of rows, each has its two panels one after the other.
-                        let tile = if wide == 4 { p } else { r / TILE_ROWS * 2 + p };
-                        let line = tile * TILE_ROWS + r % TILE_ROWS;
-                        let line = Zmm::load(sums.0.as_ptr().add(line * PANEL));
-                        sink.put(row + r, (panel + p) * PANEL, line);
+                for p in 0..here {
+                    let n = (panel + p) * PANEL;
+                    sink.put_lines::<Zmm>(row, n, sums.add(p * TILE_ROWS * PANEL), first);
+                    if count > first {
+                        // The second tile of rows has its two panels behind those of the first.
+                        let lines = sums.add((2 + p) * TILE_ROWS * PANEL);
+                        sink.put_lines::<Zmm>(row + first, n, lines, count - first);
                     }
                 }
             }

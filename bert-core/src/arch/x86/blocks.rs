@@ -24,16 +24,13 @@ pub(super) trait Register: Copy {
     unsafe fn weights(at: *const i8) -> Self::Weights;
     /// Adds the products with four inputs.
     unsafe fn add(self, weights: Self::Weights, inputs: *const i8) -> Self;
+    unsafe fn load(from: *const i32) -> Self;
     unsafe fn store(self, to: *mut i32);
-    /// Writes sum · (scale · scales) + biases of the first `count` lanes.
-    unsafe fn store_scaled(
-        self,
-        scale: f32,
-        scales: *const f32,
-        biases: *const f32,
-        to: *mut f32,
-        count: usize,
-    );
+    /// Scales and biases of the first `count` lanes.
+    type Channels: Copy;
+    unsafe fn channels(scales: *const f32, biases: *const f32, count: usize) -> Self::Channels;
+    /// Writes sum · (scale · scales) + biases of those lanes.
+    unsafe fn store_scaled(self, scale: f32, channels: Self::Channels, to: *mut f32);
 }
 
 /// As [`ops::gemm`].
@@ -54,8 +51,11 @@ pub(super) unsafe fn gemm<R: Register>(a: &Activations<'_>, w: &Weights<'_>, out
 /// Where sums go. A trait, because closures cannot be told to be inlined, and code that is not
 /// inlined into a function with the instructions of `R` cannot use them.
 pub(super) trait Sink {
-    /// Takes the sums of a row from channel `n` on, of which some are beyond the last channel.
-    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R);
+    /// Takes the sums of some rows from channel `n` on, of which some are beyond the last channel.
+    unsafe fn put<R: Register, const M: usize>(&self, row: usize, n: usize, sums: [R; M]);
+
+    /// The same for `count` rows, whose sums lie one register after another.
+    unsafe fn put_lines<R: Register>(&self, row: usize, n: usize, lines: *const i32, count: usize);
 }
 
 /// To i32 \[R, width\].
@@ -66,9 +66,19 @@ pub(super) struct Exact {
 
 impl Sink for Exact {
     #[inline(always)]
-    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R) {
-        // SAFETY: as the maker of the sink says; a row has room up to a multiple of the panel.
-        unsafe { sums.store(self.out.add(row * self.width + n)) }
+    unsafe fn put<R: Register, const M: usize>(&self, row: usize, n: usize, sums: [R; M]) {
+        for (m, sums) in sums.into_iter().enumerate() {
+            // SAFETY: as the maker of the sink says; a row has room up to a multiple of the panel.
+            unsafe { sums.store(self.out.add((row + m) * self.width + n)) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_lines<R: Register>(&self, row: usize, n: usize, lines: *const i32, count: usize) {
+        for i in 0..count {
+            // SAFETY: as the caller says.
+            unsafe { self.put(row + i, n, [R::load(lines.add(i * R::LANES))]) }
+        }
     }
 }
 
@@ -100,16 +110,46 @@ impl<'a> Scaled<'a> {
     }
 }
 
-impl Sink for Scaled<'_> {
+impl Scaled<'_> {
+    /// Scales and biases of the channels from `n` on.
     #[inline(always)]
-    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R) {
+    unsafe fn channels<R: Register>(&self, n: usize) -> R::Channels {
         let left = self.channels - n;
         let count = if left < R::LANES { left } else { R::LANES };
-        // SAFETY: `count` lanes from channel n on are channels, which have scales, biases and room.
+        // SAFETY: `count` channels from n on have scales and biases.
+        unsafe { R::channels(self.scales.add(n), self.biases.add(n), count) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_row<R: Register>(&self, row: usize, n: usize, sums: R, channels: R::Channels) {
+        // SAFETY: every row has a scale, and every channel room.
         unsafe {
             let to = self.out.add(row * self.channels + n);
-            let scale = *self.row_scales.as_ptr().add(row);
-            sums.store_scaled(scale, self.scales.add(n), self.biases.add(n), to, count);
+            sums.store_scaled(*self.row_scales.as_ptr().add(row), channels, to);
+        }
+    }
+}
+
+impl Sink for Scaled<'_> {
+    #[inline(always)]
+    unsafe fn put<R: Register, const M: usize>(&self, row: usize, n: usize, sums: [R; M]) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let channels = self.channels::<R>(n);
+            for (m, sums) in sums.into_iter().enumerate() {
+                self.put_row(row + m, n, sums, channels);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_lines<R: Register>(&self, row: usize, n: usize, lines: *const i32, count: usize) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let channels = self.channels::<R>(n);
+            for i in 0..count {
+                self.put_row(row + i, n, R::load(lines.add(i * R::LANES)), channels);
+            }
         }
     }
 }
@@ -242,11 +282,9 @@ impl Block {
                     }
                 }
             }
-            for m in 0..M {
-                sink.put(self.row + m, self.channel, sums[m][0]);
-                if self.pair {
-                    sink.put(self.row + m, self.channel + R::LANES, sums[m][1]);
-                }
+            sink.put(self.row, self.channel, sums.map(|[first, _]| first));
+            if self.pair {
+                sink.put(self.row, self.channel + R::LANES, sums.map(|[_, second]| second));
             }
         }
     }
