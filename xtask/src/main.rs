@@ -52,7 +52,7 @@ enum Command {
     Identity(identity::Args),
     /// Makes the golden files of tests/golden/ anew, with PyTorch and Transformers in a venv.
     Golden(golden::Args),
-    /// Throws bytes at the model file's parser.
+    /// Throws hostile model files and texts at bert-core.
     Fuzz(fuzz::Args),
 }
 

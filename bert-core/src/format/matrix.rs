@@ -59,6 +59,7 @@ impl Layout {
     }
 
     /// The encoding of a section whose matrices lie like this.
+    #[cfg(feature = "std")]
     pub(crate) const fn encoding(self) -> Encoding {
         match self {
             Layout::Rows => Encoding::Int8Rows,
