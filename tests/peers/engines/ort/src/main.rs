@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::Tensor;
+use ort::value::{Tensor, TensorElementType};
 
 fn main() -> Result<()> {
     let path = protocol::argument(1, "an ONNX file")?;
@@ -16,19 +16,25 @@ fn main() -> Result<()> {
         .map_err(anyhow_of)?
         .commit_from_file(&path)
         .map_err(anyhow_of)?;
-    let inputs: Vec<String> = session.inputs().iter().map(|input| input.name().into()).collect();
-    let int32 = path.ends_with(".fused.onnx") || path.ends_with(".fused-tensor.onnx");
+    // ONNX Runtime's own operators take i32.
+    let inputs: Vec<(String, bool)> = session
+        .inputs()
+        .iter()
+        .map(|input| {
+            let ty = input.dtype().tensor_type();
+            (input.name().into(), ty == Some(TensorElementType::Int32))
+        })
+        .collect();
     protocol::serve("int8", |ids, rows| {
         let shape = [1, ids.len()];
         let mut values = Vec::with_capacity(inputs.len());
-        for name in &inputs {
+        for (name, int32) in &inputs {
             let of = |n: usize| match name.as_str() {
                 "input_ids" => i64::from(ids[n]),
-                "attention_mask" => 1,
                 _ => 0,
             };
             let all = (0..ids.len()).map(of);
-            let value = match int32 {
+            let value = match *int32 {
                 true => Tensor::from_array((shape, all.map(|v| v as i32).collect::<Vec<_>>()))
                     .map_err(anyhow_of)?
                     .into_dyn(),

@@ -11,14 +11,14 @@ fn main() -> Result<()> {
     let path = protocol::argument(1, "an ONNX file")?;
     let model = ModelOptions::with_all_ops().prepack_weights(true).load_file(&path)?;
     let node = |name| model.node_id(name).with_context(|| format!("{path}: no input {name}"));
-    let inputs = [node("input_ids")?, node("attention_mask")?, node("token_type_ids")?];
+    let inputs = [node("input_ids")?, node("token_type_ids")?];
     let output = *model.output_ids().first().with_context(|| format!("{path}: no output"))?;
     let pool = Arc::new(ThreadPool::with_num_threads(1));
     protocol::serve("int8", |ids, rows| {
         let tensor = |of: fn(u32) -> i32| {
             NdTensor::from_data([1, ids.len()], ids.iter().map(|&id| of(id)).collect::<Vec<_>>())
         };
-        let values = [tensor(|id| id as i32), tensor(|_| 1), tensor(|_| 0)];
+        let values = [tensor(|id| id as i32), tensor(|_| 0)];
         let given: Vec<(NodeId, ValueOrView)> =
             inputs.iter().zip(&values).map(|(&id, value)| (id, value.view().into())).collect();
         let options = RunOptions::default().with_thread_pool(Some(pool.clone()));
