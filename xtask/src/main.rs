@@ -1,5 +1,6 @@
 //! Every chore of the repository, one command each. `cargo xtask --help` lists them.
 
+mod bench;
 mod ci;
 mod demo;
 mod fuzz;
@@ -47,6 +48,8 @@ enum Command {
     Golden(golden::Args),
     /// Throws bytes at the model file's parser.
     Fuzz(fuzz::Args),
+    /// Measures us beside others: `bench edge` is bert-core and its peers on one core.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Targets(args) => targets::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

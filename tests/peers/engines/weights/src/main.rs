@@ -71,7 +71,10 @@ fn main() -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let format = std::collections::HashMap::from([("format".to_string(), "pt".to_string())]);
-    serialize_to_file(views, Some(format), &folder.join("model.safetensors"))?;
+    // Under its name only when it is whole.
+    let part = folder.join("model.safetensors.part");
+    serialize_to_file(views, Some(format), &part)?;
+    fs::rename(part, folder.join("model.safetensors"))?;
     Ok(())
 }
 
