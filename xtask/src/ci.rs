@@ -86,7 +86,9 @@ fn clock(time: Duration) -> String {
 }
 
 fn format() -> Result<()> {
-    shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))
+    shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))?;
+    let peers = "tests/peers/engines/Cargo.toml";
+    shell::run(&mut shell::cargo(["fmt", "--all", "--check", "--manifest-path", peers]))
 }
 
 fn lints() -> Result<()> {

@@ -1,5 +1,6 @@
-"""A peer of Python as a worker: python worker.py openvino MODEL.xml | ctranslate2 DIRECTORY
+"""A peer of Python as a worker: python worker.py KIND MODEL
 
+KIND is `openvino` or `openvino-f32` with an .xml file, or `ctranslate2` with a directory.
 Speaks the protocol of tests/peers/engines/protocol. One thread.
 """
 
@@ -15,25 +16,28 @@ os.dup2(2, 1)
 import numpy as np
 
 
-def openvino(path):
+def openvino(path, floats=None):
+    """`floats` is the type of what is not int8; by default the CPU decides, as between bf16 and f32."""
     import openvino
 
     core = openvino.Core()
-    core.set_property(
-        "CPU",
-        {
-            "INFERENCE_NUM_THREADS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
-    request = core.compile_model(path, "CPU").create_infer_request()
+    settings = {
+        "INFERENCE_NUM_THREADS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
+    }
+    if floats:
+        settings["INFERENCE_PRECISION_HINT"] = floats
+    core.set_property("CPU", settings)
+    model = core.compile_model(path, "CPU")
+    request = model.create_infer_request()
+    floats = model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
 
     def prepare(ids):
         ids = np.array([ids], dtype=np.int64)
         return {"input_ids": ids, "token_type_ids": np.zeros_like(ids)}
 
-    return openvino.__version__, prepare, lambda inputs: request.infer(inputs)[0]
+    return f"and {floats}, {openvino.__version__}", prepare, lambda inputs: request.infer(inputs)[0]
 
 
 def ctranslate2(path):
@@ -51,8 +55,13 @@ def ctranslate2(path):
 
 def main():
     kind, path = sys.argv[1:]
-    version, prepare, infer = {"openvino": openvino, "ctranslate2": ctranslate2}[kind](path)
-    print("ready int8,", version, file=answers, flush=True)
+    kinds = {
+        "openvino": openvino,
+        "openvino-f32": lambda path: openvino(path, "f32"),
+        "ctranslate2": ctranslate2,
+    }
+    detail, prepare, infer = kinds[kind](path)
+    print("ready int8", detail, file=answers, flush=True)
     clock = time.perf_counter_ns
     for line in sys.stdin:
         request, ids, argument = line.split()

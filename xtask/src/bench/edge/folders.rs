@@ -1,6 +1,7 @@
 //! Where the benchmark keeps its things, and Python's packages.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -14,6 +15,7 @@ pub struct Folders {
     pub root: PathBuf,
     with_python: bool,
     python: OnceCell<Result<PathBuf, String>>,
+    done: RefCell<BTreeMap<&'static str, Result<(), String>>>,
 }
 
 impl Folders {
@@ -28,7 +30,7 @@ impl Folders {
             std::fs::create_dir_all(&path)
                 .with_context(|| format!("cannot make {}", path.display()))?;
         }
-        Ok(Self { root, with_python, python: OnceCell::new() })
+        Ok(Self { root, with_python, python: OnceCell::new(), done: RefCell::default() })
     }
 
     /// The scripts of the benchmark.
@@ -49,6 +51,17 @@ impl Folders {
     /// What a worker said on stderr.
     pub fn log(&self, name: &str) -> PathBuf {
         self.root.join("log").join(format!("{name}.txt"))
+    }
+
+    /// Does what has that name the first time, and comes to the same result later.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn once(&self, name: &'static str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let before = self.done.borrow().get(name).cloned();
+        let result = before.unwrap_or_else(|| work().map_err(|error| format!("{error:#}")));
+        self.done.borrow_mut().insert(name, result.clone());
+        result.map_err(|reason| anyhow!(reason))
     }
 
     /// Python with the peers' packages, installed when it is first asked for.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::engines::{ENGINES, Engine};
 use super::folders::Folders;
@@ -95,13 +95,12 @@ pub fn measure(
         }
         None => BTreeMap::new(),
     };
-    for (engine, worker) in workers.iter_mut() {
-        if let Some(cosine) = cosines.get(engine.name).filter(|cosine| **cosine < LEAST_COSINE) {
-            *worker = Err(format!("computes something else: cosine {cosine:.3} to f32"));
-        }
-    }
-    let title = format!("{}, {tokens} tokens", model.name);
-    let (times, peak_times) = rounds(&title, &ids, workers, peaks, effort);
+    let wrong = |engine: &Engine| {
+        let cosine = cosines.get(engine.name).filter(|cosine| **cosine < LEAST_COSINE)?;
+        Some(format!("computes something else: cosine {cosine:.3} to f32"))
+    };
+    eprintln!("bench: {}, {tokens} tokens", model.name);
+    let (times, peak_times) = rounds(&ids, workers, peaks, effort);
     let rows = workers.iter().zip(times).map(|((engine, worker), times)| Row {
         model: model.name,
         tokens,
@@ -109,9 +108,11 @@ pub fn measure(
         peer: engine.peer,
         detail: worker.as_ref().map(|worker| worker.detail.clone()).unwrap_or_default(),
         cosine: cosines.get(engine.name).copied(),
-        timing: match worker {
-            Ok(_) => Ok(timing(times)),
-            Err(reason) => Err(reason.clone()),
+        timing: match (worker, wrong(engine)) {
+            (Err(reason), _) => Err(reason.clone()),
+            // Another length may be right.
+            (Ok(_), Some(reason)) => Err(reason),
+            (Ok(_), None) => Ok(timing(times)),
         },
     });
     let measured = peaks.iter().zip(peak_times).filter(|(_, times)| !times.is_empty());
@@ -128,8 +129,7 @@ pub fn measure(
 type Times = Vec<Vec<f64>>;
 
 fn rounds(
-    title: &str,
-    ids: &PathBuf,
+    ids: &Path,
     workers: &mut Workers,
     peaks: &mut [PeakWorker],
     effort: &Effort,
@@ -152,9 +152,9 @@ fn rounds(
         // One that fails has no times.
         *count = peak.worker.run(ids, 2).map_or(0, count_of);
     }
-    let mut draw = Draw(ids.as_os_str().len() as u64);
+    let mut draw = Draw(1);
     for round in 1..=effort.rounds {
-        progress(&format!("{title}: round {round} of {}", effort.rounds));
+        progress(&format!("round {round} of {}", effort.rounds));
         for at in draw.order(times.len()) {
             let count = counts[at];
             match at.checked_sub(engines) {
@@ -169,7 +169,7 @@ fn rounds(
             }
         }
     }
-    progress_end();
+    progress("");
     let peak_times = times.split_off(engines);
     (times, peak_times)
 }
@@ -228,18 +228,10 @@ impl Draw {
     }
 }
 
-/// One line that is written over on a terminal; elsewhere only what is begun.
+/// A line that the next one writes over, on a terminal.
 fn progress(text: &str) {
     if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[2Kbench: {text}");
-    } else if text.contains("round 1 of") {
-        eprintln!("bench: {text}");
-    }
-}
-
-fn progress_end() {
-    if std::io::stderr().is_terminal() {
-        eprintln!();
+        eprint!("\r\x1b[2K{text}");
     }
 }
 

@@ -216,8 +216,8 @@ fn heading(core: usize, effort: &Effort, measured: &Measured) -> String {
     format!(
         "# One sentence at a time on one core\n\n\
          {name}, core {core}, load in the end {load}; bert-core: {detail}.\n\
-         Median milliseconds (least in parentheses) of {} rounds of {:.0} ms in turns; of ONNX \
-         Runtime and rten the fastest way.\n\n",
+         Median milliseconds (least in parentheses) of {} rounds of {:.0} ms in turns; of a peer with several \
+         ways the fastest.\n\n",
         effort.rounds, effort.burst_ms
     )
 }

@@ -9,7 +9,6 @@ use super::engines::PEERS;
 use super::models::Model;
 use super::report::{Measured, milliseconds};
 
-const SIZE: (u32, u32) = (1500, 1000);
 const COLUMNS: usize = 3;
 /// A panel, and what its edges leave to words and ticks.
 const PANEL: (i32, i32) = (490, 480);
@@ -19,7 +18,7 @@ const INSET: Inset = Inset { left: 70, top: 66, right: 16, bottom: 56 };
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const GRID: RGBColor = RGBColor(0xE4, 0xE4, 0xE4);
 
-/// Colours of the peers, in their order: ours in red, the others apart for the colour-blind too.
+/// Colours of the peers, in their order: ours in vermilion, the others apart for the colour-blind too.
 /// Source: Okabe and Ito, *Color Universal Design*, 2008.
 const COLOURS: [RGBColor; PEERS.len()] = [
     RGBColor(0xD5, 0x5E, 0x00),
@@ -46,7 +45,11 @@ type Point = (i32, i32);
 /// What the plotting library reports.
 pub fn svg(measured: &Measured) -> Result<String> {
     let mut svg = String::new();
-    let canvas = Canvas(SVGBackend::with_string(&mut svg, SIZE).into_drawing_area());
+    // A panel more for the legend.
+    let count = measured.models().count() + 1;
+    let span = |panels: usize, size: i32| panels as u32 * size as u32 + 2 * MARGIN as u32;
+    let size = (span(count.min(COLUMNS), PANEL.0), span(count.div_ceil(COLUMNS), PANEL.1));
+    let canvas = Canvas(SVGBackend::with_string(&mut svg, size).into_drawing_area());
     drawn(canvas.0.fill(&WHITE))?;
     let corner = |number: usize| {
         let (column, row) = ((number % COLUMNS) as i32, (number / COLUMNS) as i32);
@@ -116,7 +119,7 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    /// The names of the lines, and the figures of one size for those who want a number.
+    /// The names of the lines.
     fn legend(&self, corner: Point, measured: &Measured) -> Result<()> {
         let left = corner.0 + INSET.left;
         let title = "Milliseconds a sentence, one core (median)";

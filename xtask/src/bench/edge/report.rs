@@ -25,7 +25,12 @@ pub struct Comparison {
 
 impl Measured {
     /// The fastest way of a peer at a size and length, with its times.
-    pub fn fastest(&self, model: &str, tokens: usize, peer: &str) -> Option<(&Row, Timing)> {
+    pub fn fastest<'a>(
+        &'a self,
+        model: &'a str,
+        tokens: usize,
+        peer: &str,
+    ) -> Option<(&'a Row, Timing)> {
         self.timed(model, tokens)
             .filter(|(row, _)| row.peer == peer)
             .min_by(|(_, a), (_, b)| a.median_ms.total_cmp(&b.median_ms))
@@ -53,11 +58,13 @@ impl Measured {
         MODELS.iter().filter(|model| self.rows.iter().any(|row| row.model == model.name))
     }
 
-    fn timed(&self, model: &str, tokens: usize) -> impl Iterator<Item = (&Row, Timing)> {
+    fn timed<'a>(
+        &'a self,
+        model: &'a str,
+        tokens: usize,
+    ) -> impl Iterator<Item = (&'a Row, Timing)> {
         let here = move |row: &&Row| row.model == model && row.tokens == tokens;
-        // The name outlives the iterator only as long as this call's borrow says.
-        let rows: Vec<_> = self.rows.iter().filter(here).collect();
-        rows.into_iter().filter_map(|row| Some((row, *row.timing.as_ref().ok()?)))
+        self.rows.iter().filter(here).filter_map(|row| Some((row, *row.timing.as_ref().ok()?)))
     }
 
     fn peaks(&self, model: &str, tokens: usize) -> Vec<&Peak> {

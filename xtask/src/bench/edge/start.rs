@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::engines::{Engine, OURS, PEERS};
+use super::engines::{Engine, PEERS};
 use super::folders::Folders;
 use super::measure::{Timing, timing};
 use super::report::milliseconds;
@@ -61,48 +61,61 @@ pub fn measure(
     let program = stripped.as_ref().unwrap_or(&built).clone();
     let program_bytes =
         stripped.and_then(|path| Ok(path.metadata()?.len())).map_err(|error| format!("{error:#}"));
+    let starts = starts(folders, core, model, &program, workers)?;
+    let memory = memory(&program, core, model).map_err(|error| format!("{error:#}"));
+    Ok(Start { starts, program_bytes, memory })
+}
+
+/// A way to start, and its times so far or why there are none.
+struct Kind<'a> {
+    name: String,
+    start: Box<dyn Fn() -> Result<f64> + 'a>,
+    times: Result<Vec<f64>, String>,
+}
+
+/// Starts the command line and one worker of each peer, in turns.
+fn starts(
+    folders: &Folders,
+    core: usize,
+    model: &Path,
+    program: &Path,
+    workers: &[(&'static Engine, Result<Command, String>)],
+) -> Result<Vec<(String, Result<Timing, String>)>> {
     eprintln!("bench: start of processes");
     let ids = super::models::ids(folders, TOKENS)?;
-    let mut kinds: Vec<(String, Box<dyn Fn() -> Result<f64>>)> = Vec::new();
-    let cli = program.clone();
-    let model_file = model.to_owned();
-    kinds.push((
-        "bert-edge embed, with its tokenizer".into(),
-        Box::new(move || cli_start(&cli, core, &model_file)),
-    ));
-    let mut starts: Vec<(String, Result<Vec<f64>, String>)> = Vec::new();
+    let ids = ids.as_path();
+    let mut kinds = vec![Kind {
+        name: "bert-edge embed, from text".into(),
+        start: Box::new(|| cli_start(program, core, model)),
+        times: Ok(Vec::new()),
+    }];
     for (peer, name) in PEERS {
         // The first way of a peer stands for it: they start alike.
         let Some((engine, command)) = workers.iter().find(|(engine, _)| engine.peer == peer) else {
             continue;
         };
-        let name = match peer {
-            OURS => format!("{name} as a worker, from ids"),
-            _ => format!("{name}, from ids"),
+        let log = folders.log(&format!("start-{}", engine.name));
+        let start = move || match command {
+            Ok(command) => worker_start(command, core, &log, ids),
+            Err(reason) => bail!("{reason}"),
         };
-        match command {
-            Ok(command) => {
-                let (log, ids) = (folders.log(&format!("start-{}", engine.name)), ids.clone());
-                kinds.push((name, Box::new(move || worker_start(command, core, &log, &ids))));
-            }
-            Err(reason) => starts.push((name, Err(reason.clone()))),
-        }
+        kinds.push(Kind {
+            name: format!("{name}, as a worker, from ids"),
+            start: Box::new(start),
+            times: Ok(Vec::new()),
+        });
     }
-    let mut times: Vec<Result<Vec<f64>, String>> = kinds.iter().map(|_| Ok(Vec::new())).collect();
     for _ in 0..STARTS {
-        for ((_, start), times) in kinds.iter().zip(&mut times) {
-            if let Ok(all) = times {
-                match start() {
-                    Ok(time) => all.push(time),
-                    Err(error) => *times = Err(format!("{error:#}")),
+        for kind in &mut kinds {
+            if let Ok(times) = &mut kind.times {
+                match (kind.start)() {
+                    Ok(time) => times.push(time),
+                    Err(error) => kind.times = Err(format!("{error:#}")),
                 }
             }
         }
     }
-    starts.splice(0..0, kinds.into_iter().map(|(name, _)| name).zip(times));
-    let starts = starts.into_iter().map(|(name, times)| (name, times.map(timing))).collect();
-    let memory = memory(&program, core, model).map_err(|error| format!("{error:#}"));
-    Ok(Start { starts, program_bytes, memory })
+    Ok(kinds.into_iter().map(|kind| (kind.name, kind.times.map(timing))).collect())
 }
 
 fn strip(program: &Path, output: &Path) -> Result<PathBuf> {

@@ -150,12 +150,48 @@ pub fn pinned(command: &Command, core: usize) -> Command {
     pinned
 }
 
-/// The line of a log that says most: the last, or the first of an `anyhow` report, or where a panic
-/// was.
+/// What a log says about a failure, in one line: an `anyhow` report with its last cause, else the last
+/// line, which is the error in Python and the message in a panic.
 pub fn last_words(log: &Path) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let reported = lines().find_map(|line| line.strip_prefix("Error: "));
-    let line = reported.or_else(|| lines().last())?;
+    let lines = || {
+        let lines = text.lines().map(str::trim);
+        lines.filter(|line| !line.is_empty() && !line.starts_with("note: "))
+    };
+    let last = lines().next_back()?;
+    let line = match lines().find_map(|line| line.strip_prefix("Error: ")) {
+        Some(report) if !last.ends_with(report) => {
+            let cause = last.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
+            format!("{report}: {}", cause.trim_start())
+        }
+        Some(report) => report.into(),
+        None => last.into(),
+    };
     Some(line.chars().take(200).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(log: &str, words: Option<&str>) {
+        let name = format!("xtask-log-{}-{}.txt", std::process::id(), log.len());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, log).expect("the temporary folder can be written to");
+        let found = last_words(&path);
+        _ = std::fs::remove_file(path);
+        assert_eq!(found.as_deref(), words);
+    }
+
+    #[test]
+    fn a_failure_is_one_line() {
+        check("", None);
+        check("loading\nError: cannot map m\n", Some("cannot map m"));
+        let report = "Error: m.bert\n\nCaused by:\n    0: section 3\n    1: checksum differs\n";
+        check(report, Some("m.bert: checksum differs"));
+        let traceback = "Traceback (most recent call last):\n  File …\nImportError: no onnx\n";
+        check(traceback, Some("ImportError: no onnx"));
+        check("panicked at a.rs:1:\nno such op\nnote: run with `RUST…\n", Some("no such op"));
+    }
 }

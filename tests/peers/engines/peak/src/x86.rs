@@ -198,4 +198,25 @@ mod x86_64 {
             );
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn every_loop_that_this_cpu_has_ends() {
+            let here: [(bool, fn(u64)); 3] = [
+                (is_x86_feature_detected!("avx512vnni"), vpdpbusd_512),
+                (is_x86_feature_detected!("avxvnni"), vpdpbusd_256),
+                (is_x86_feature_detected!("avx2"), vpmaddubsw_256),
+            ];
+            for (_, run) in here.iter().filter(|(has, _)| *has) {
+                run(10);
+            }
+            match matrix() {
+                Ok(peak) => (peak.run)(10),
+                Err(reason) => println!("skips the matrix loop: {reason}"),
+            }
+        }
+    }
 }
