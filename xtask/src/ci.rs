@@ -88,9 +88,12 @@ fn clock(time: Duration) -> String {
 
 fn format() -> Result<()> {
     shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))?;
-    // A workspace of its own.
-    let firmware = "tests/identity/firmware/Cargo.toml";
-    shell::run(&mut shell::cargo(["fmt", "--manifest-path", firmware, "--check"]))
+    // Workspaces of their own.
+    ["tests/identity/firmware/Cargo.toml", "tests/peers/engines/Cargo.toml"].iter().try_for_each(
+        |manifest| {
+            shell::run(&mut shell::cargo(["fmt", "--all", "--check", "--manifest-path", manifest]))
+        },
+    )
 }
 
 fn lints() -> Result<()> {

@@ -1,5 +1,6 @@
 //! Every chore of the repository, one command each. `cargo xtask --help` lists them.
 
+mod bench;
 mod ci;
 mod demo;
 mod fuzz;
@@ -54,6 +55,8 @@ enum Command {
     Golden(golden::Args),
     /// Throws hostile model files and texts at bert-core.
     Fuzz(fuzz::Args),
+    /// Measures us beside others: `bench edge` is bert-core and its peers on one core.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
