@@ -15,14 +15,9 @@ fn main() -> Result<()> {
     let model = Model::parse(&bytes).with_context(|| path.clone())?;
     let mut scratch = ScratchVec::of(&model);
     let mut session = Session::new(&model, &mut scratch).with_context(|| path.clone())?;
-    protocol::serve(&path_of_code(), |ids, rows| {
-        rows.extend_from_slice(session.run(ids, &[], Rows::All)?.hidden());
+    let code = format!("{}, arithmetic {ARITHMETIC}", session.kernels().name());
+    protocol::serve(&code, |ids, rows| {
+        rows.extend(session.run(ids, &[], Rows::All)?.hidden());
         Ok(())
     })
-}
-
-/// Which instructions the engine uses on this machine. `bert-core` has its scalar definition alone
-/// so far, which does not tell; a choice of paths is named here.
-fn path_of_code() -> String {
-    format!("scalar, arithmetic {ARITHMETIC}")
 }
