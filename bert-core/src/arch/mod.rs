@@ -11,8 +11,27 @@
 #![allow(unsafe_code)] // Instructions beyond the target's baseline are behind `unsafe`, only here.
 
 mod kernels;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
+#[path = "aarch64/mod.rs"]
+mod native;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+#[path = "x86/mod.rs"]
+mod native;
+mod panels;
+/// No table beside the definition.
+#[cfg(not(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
+)))]
+mod native {
+    use super::Kernels;
+
+    pub(super) const TABLES: [&Kernels; 0] = [];
+
+    pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
+        TABLES.into_iter()
+    }
+}
 
 pub use kernels::Kernels;
 
@@ -29,20 +48,12 @@ table! {
 
 /// The tables this machine runs, the most capable last. The first is always `scalar`.
 pub fn available() -> impl Iterator<Item = &'static Kernels> {
-    #[cfg(target_arch = "x86_64")]
-    let more = x86::available();
-    #[cfg(not(target_arch = "x86_64"))]
-    let more = [].into_iter();
-    core::iter::once(&SCALAR).chain(more)
+    core::iter::once(&SCALAR).chain(native::available())
 }
 
 /// Every table in this build, whether this machine runs it or not: for a matrix of what there is.
 pub fn all() -> impl Iterator<Item = &'static Kernels> {
-    #[cfg(target_arch = "x86_64")]
-    let more = x86::TABLES.into_iter();
-    #[cfg(not(target_arch = "x86_64"))]
-    let more = [].into_iter();
-    core::iter::once(&SCALAR).chain(more)
+    core::iter::once(&SCALAR).chain(native::TABLES)
 }
 
 /// The table of this name, if this machine runs it.

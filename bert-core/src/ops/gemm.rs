@@ -43,42 +43,86 @@ pub struct Weights<'a> {
 #[inline(always)]
 pub fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
     let width = w.channels.next_multiple_of(PANEL);
-    let rows = a.values.chunks_exact(a.stride).zip(out.chunks_exact_mut(width));
-    for (row, out) in rows {
-        multiply_row(row, w, |n, sum| out[n] = sum);
+    multiply(a, w, |r, n, sum| out[r * width + n] = sum);
+}
+
+/// Gives the sum of every row r and channel n < N to `put` as (r, n, sum).
+#[inline(always)]
+pub(super) fn multiply(a: &Activations<'_>, w: &Weights<'_>, put: impl FnMut(usize, usize, i32)) {
+    match w.layout {
+        Layout::Rows => multiply_rows(a, w, put),
+        Layout::Panels => multiply_panels(a, w, put),
     }
 }
 
-/// Gives the sum of every channel n < N to `put`.
 #[inline(always)]
-pub(super) fn multiply_row(row: &[i8], w: &Weights<'_>, mut put: impl FnMut(usize, i32)) {
-    match w.layout {
-        Layout::Rows => {
-            for (n, weights) in w.values.chunks_exact(w.depth).enumerate() {
-                put(n, dot(&row[..w.depth], weights));
-            }
+fn multiply_rows(a: &Activations<'_>, w: &Weights<'_>, mut put: impl FnMut(usize, usize, i32)) {
+    for (r, row) in a.values.chunks_exact(a.stride).enumerate() {
+        for (n, weights) in w.values.chunks_exact(w.depth).enumerate() {
+            put(r, n, dot(&row[..w.depth], weights));
         }
-        Layout::Panels => {
-            let quads = w.depth.div_ceil(QUAD);
-            let (row, _) = row[..quads * QUAD].as_chunks::<QUAD>();
-            for (p, panel) in w.values.chunks_exact(quads * QUAD * PANEL).enumerate() {
-                let sums = panel_sums(row, panel);
-                for (n, sum) in (p * PANEL..w.channels).zip(sums) {
-                    put(n, sum);
+    }
+}
+
+/// Rows of a tile.
+const TILE_ROWS: usize = 2;
+/// Channels of a tile: with two rows their sums, inputs and weights are registers of every machine.
+const TILE: usize = 2;
+
+/// Four weights of each channel of a panel, tile by tile: \[tile\]\[channel\]\[input\].
+type PanelQuad = [[[i8; QUAD]; TILE]; PANEL / TILE];
+
+/// In tiles, so that a value that is loaded is multiplied twice; all rows pass by a panel, then by
+/// the next, since weights are further away than inputs.
+#[inline(always)]
+fn multiply_panels(a: &Activations<'_>, w: &Weights<'_>, mut put: impl FnMut(usize, usize, i32)) {
+    let quads = w.depth.div_ceil(QUAD);
+    for (p, panel) in w.values.chunks_exact(quads * QUAD * PANEL).enumerate() {
+        let (panel, _) = panel.as_chunks::<QUAD>().0.as_chunks::<TILE>().0.as_chunks();
+        let tiles = (p * PANEL..w.channels).step_by(TILE).take(PANEL / TILE);
+        let mut r = 0;
+        for rows in a.values.chunks(TILE_ROWS * a.stride) {
+            let (first, second) = rows.split_at(a.stride);
+            let [first, second] = [first, second].map(|row| row.as_chunks::<QUAD>().0);
+            for (tile, n) in tiles.clone().enumerate() {
+                let mut put_row = |r: usize, sums: &[i32; TILE]| {
+                    for (n, sum) in (n..w.channels).zip(sums) {
+                        put(r, n, *sum);
+                    }
+                };
+                if second.is_empty() {
+                    put_row(r, &tile_sums([first], panel, tile)[0]);
+                } else {
+                    let sums = tile_sums([first, second], panel, tile);
+                    put_row(r, &sums[0]);
+                    put_row(r + 1, &sums[1]);
                 }
             }
+            r += TILE_ROWS;
         }
     }
 }
 
-/// The sums of the sixteen channels of a panel.
-#[inline(always)]
-fn panel_sums(row: &[[i8; QUAD]], panel: &[i8]) -> [i32; PANEL] {
-    let mut sums = [0i32; PANEL];
-    for (a, quads) in row.iter().zip(panel.as_chunks::<{ PANEL * QUAD }>().0) {
-        for (sum, w) in sums.iter_mut().zip(quads.as_chunks::<QUAD>().0) {
-            let low = a[0] as i32 * w[0] as i32 + a[1] as i32 * w[1] as i32;
-            *sum += low + (a[2] as i32 * w[2] as i32 + a[3] as i32 * w[3] as i32);
+/// The sums of R rows and the channels of one tile.
+///
+/// Not inlined: on machines of few registers, what surrounds it would take them.
+#[inline(never)]
+fn tile_sums<const R: usize>(
+    rows: [&[[i8; QUAD]]; R],
+    panel: &[PanelQuad],
+    tile: usize,
+) -> [[i32; TILE]; R] {
+    let quads = panel.len();
+    let rows = rows.map(|row| &row[..quads]);
+    let mut sums = [[0i32; TILE]; R];
+    for quad in 0..quads {
+        let weights = &panel[quad][tile];
+        for r in 0..R {
+            for c in 0..TILE {
+                for k in 0..QUAD {
+                    sums[r][c] += rows[r][quad][k] as i32 * weights[c][k] as i32;
+                }
+            }
         }
     }
     sums

@@ -4,7 +4,7 @@
 //! f32, y \[R, N\] f32. The sum is exact in i32, see [`super::gemm`]; it is turned into f32 with one
 //! rounding, multiplied by the product of the scales, and the bias is added.
 
-use super::gemm::{Activations, Weights, multiply_row};
+use super::gemm::{Activations, Weights, multiply};
 use crate::format::Matrix;
 
 impl<'a> Matrix<'a> {
@@ -24,11 +24,10 @@ impl<'a> Matrix<'a> {
 /// Multiplies R = `scales.len()` rows; `out` holds R·N values.
 #[inline(always)]
 pub fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]) {
-    let w = matrix.operand();
-    let rows = q.values.chunks_exact(q.stride).zip(scales);
-    for ((row, &scale), out) in rows.zip(out.chunks_exact_mut(matrix.rows)) {
-        multiply_row(row, &w, |n, sum| {
-            out[n] = sum as f32 * (scale * matrix.scales.at(n)) + matrix.biases.at(n);
-        });
-    }
+    let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
+    let channels = matrix.rows;
+    multiply(&q, &matrix.operand(), |r, n, sum| {
+        let scale = scales[r] * matrix.scales.at(n);
+        out[r * channels + n] = sum as f32 * scale + matrix.biases.at(n);
+    });
 }

@@ -1,0 +1,181 @@
+//! The loop around the sums of a panel, for the instruction sets whose tile is a whole panel wide.
+//!
+//! An instruction set gives the sums of a few rows and the sixteen channels of a panel. Panels are the
+//! outer loop: one stays in the first-level cache while all rows pass by, and weights are read once.
+
+use crate::format::{Layout, Matrix, PANEL, QUAD};
+use crate::ops::{self, Activations, Weights};
+
+/// Products of a tile: rows times the channels of a panel.
+pub(super) trait Tile {
+    /// Most rows of a tile, at most eight.
+    const ROWS: usize;
+
+    /// The sums over `quads` quads of M ≤ `ROWS` rows.
+    ///
+    /// # Safety
+    /// M rows of 4 · `quads` inputs, `stride` bytes apart, and as many quads of a panel are readable;
+    /// the machine has the instructions of the tile.
+    unsafe fn sums<const M: usize>(
+        inputs: *const i8,
+        stride: usize,
+        panel: *const i8,
+        quads: usize,
+    ) -> [[i32; PANEL]; M];
+}
+
+/// As [`ops::gemm`].
+///
+/// # Safety
+/// The machine has the instructions of `T`.
+#[inline(always)]
+pub(super) unsafe fn gemm<T: Tile>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+    if w.layout != Layout::Panels {
+        return ops::gemm(a, w, out);
+    }
+    let width = w.channels.next_multiple_of(PANEL);
+    // SAFETY: as the caller says.
+    unsafe { tiles::<T>(a, w, &mut Exact { out, width }) }
+}
+
+/// As [`ops::linear`].
+///
+/// # Safety
+/// The machine has the instructions of `T`.
+#[inline(always)]
+pub(super) unsafe fn linear<T: Tile>(
+    q: &Activations<'_>,
+    scales: &[f32],
+    matrix: &Matrix<'_>,
+    out: &mut [f32],
+) {
+    if matrix.layout != Layout::Panels {
+        return ops::linear(q, scales, matrix, out);
+    }
+    let mut sink = Scaled {
+        out,
+        row_scales: scales,
+        scales: matrix.scales.bytes(),
+        biases: matrix.biases.bytes(),
+    };
+    // SAFETY: as the caller says.
+    unsafe { tiles::<T>(q, &matrix.operand(), &mut sink) }
+}
+
+/// Where sums go. A trait, because closures cannot be told to be inlined, and code that is not
+/// inlined into a function with the instructions of a tile cannot use them.
+trait Sink {
+    /// Takes the sums of a row and the panel that begins with channel `n`.
+    fn put(&mut self, row: usize, n: usize, sums: &[i32; PANEL]);
+}
+
+/// To i32 \[R, width\].
+struct Exact<'a> {
+    out: &'a mut [i32],
+    width: usize,
+}
+
+impl Sink for Exact<'_> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, n: usize, sums: &[i32; PANEL]) {
+        let at = row * self.width + n;
+        self.out[at..at + PANEL].copy_from_slice(sums);
+    }
+}
+
+/// To f32 \[R, N\], scaled and with a bias.
+struct Scaled<'a> {
+    out: &'a mut [f32],
+    row_scales: &'a [f32],
+    /// Of each channel, as little-endian bytes.
+    scales: &'a [[u8; 4]],
+    biases: &'a [[u8; 4]],
+}
+
+impl Sink for Scaled<'_> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, n: usize, sums: &[i32; PANEL]) {
+        let channels = self.scales.len();
+        let (scales, biases) = (&self.scales[n..], &self.biases[n..channels]);
+        let out = &mut self.out[row * channels + n..(row + 1) * channels];
+        let scale = self.row_scales[row];
+        let value = |i: usize| {
+            let product = scale * f32::from_le_bytes(scales[i]);
+            sums[i] as f32 * product + f32::from_le_bytes(biases[i])
+        };
+        // A count that is known becomes vector instructions.
+        if out.len() >= PANEL {
+            for i in 0..PANEL {
+                out[i] = value(i);
+            }
+        } else {
+            for i in 0..out.len() {
+                out[i] = value(i);
+            }
+        }
+    }
+}
+
+/// Puts the sums of every row and panel into the sink.
+#[inline(always)]
+unsafe fn tiles<T: Tile>(a: &Activations<'_>, w: &Weights<'_>, sink: &mut impl Sink) {
+    let quads = w.depth.div_ceil(QUAD);
+    let panels = w.channels.div_ceil(PANEL);
+    let rows = a.rows();
+    assert!(w.values.len() >= panels * quads * QUAD * PANEL && a.stride >= quads * QUAD);
+    for panel in 0..panels {
+        let mut block = Block {
+            inputs: a.values.as_ptr(),
+            stride: a.stride,
+            panel: w.values.as_ptr().wrapping_add(panel * quads * QUAD * PANEL),
+            quads,
+            row: 0,
+            channel: panel * PANEL,
+        };
+        while block.row < rows {
+            let left = rows - block.row;
+            let here = if left < T::ROWS { left } else { T::ROWS };
+            // SAFETY: `here` rows from this one on have `a.stride` bytes, and the panel is whole.
+            // A tile has instructions for as many rows as it takes, no more.
+            unsafe {
+                match here {
+                    8 if T::ROWS >= 8 => block.run::<T, 8>(sink),
+                    7 if T::ROWS >= 7 => block.run::<T, 7>(sink),
+                    6 if T::ROWS >= 6 => block.run::<T, 6>(sink),
+                    5 if T::ROWS >= 5 => block.run::<T, 5>(sink),
+                    4 if T::ROWS >= 4 => block.run::<T, 4>(sink),
+                    3 if T::ROWS >= 3 => block.run::<T, 3>(sink),
+                    2 if T::ROWS >= 2 => block.run::<T, 2>(sink),
+                    _ => block.run::<T, 1>(sink),
+                }
+            }
+        }
+    }
+}
+
+/// Rows and a panel to be multiplied, the next ones first.
+struct Block {
+    inputs: *const i8,
+    stride: usize,
+    panel: *const i8,
+    quads: usize,
+    row: usize,
+    channel: usize,
+}
+
+impl Block {
+    /// Multiplies the next M rows.
+    ///
+    /// # Safety
+    /// There are as many, as [`Tile::sums`] asks.
+    #[inline(always)]
+    unsafe fn run<T: Tile, const M: usize>(&mut self, sink: &mut impl Sink) {
+        // SAFETY: as the caller says.
+        let sums = unsafe { T::sums::<M>(self.inputs, self.stride, self.panel, self.quads) };
+        for m in 0..M {
+            sink.put(self.row + m, self.channel, &sums[m]);
+        }
+        self.inputs = self.inputs.wrapping_add(M * self.stride);
+        self.row += M;
+    }
+}
