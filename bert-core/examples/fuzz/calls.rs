@@ -221,7 +221,7 @@ fn ids(random: &mut Random, session: &mut Session<'_, '_>, limit: usize) {
         match session.run(&ids, &zeros, rows) {
             Ok(mut output) => {
                 assert!(in_range && (1..=limit).contains(&count));
-                finite(output.hidden());
+                finite(&output.hidden());
                 finite(output.label_logits());
                 finite(output.tag_logits(0).unwrap_or(&[]));
                 finite(&output.span_logits(0).unwrap_or_default());

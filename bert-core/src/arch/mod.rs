@@ -17,6 +17,7 @@ mod native;
 #[cfg(target_arch = "x86_64")]
 #[path = "x86/mod.rs"]
 mod native;
+#[cfg(target_arch = "aarch64")]
 mod panels;
 /// No table beside the definition.
 #[cfg(not(any(
