@@ -267,19 +267,17 @@ impl Block {
         // SAFETY: as the caller says.
         unsafe {
             let mut sums = [[R::splat(0); 2]; M];
-            for m in 0..M {
-                sums[m] = [R::splat(*self.starts.add(m)); 2];
+            for (m, sums) in sums.iter_mut().enumerate() {
+                *sums = [R::splat(*self.starts.add(m)); 2];
             }
             for quad in 0..self.quads {
                 let weights = [
                     R::weights(self.at[0].add(quad * QUAD * PANEL)),
                     R::weights(self.at[1].add(quad * QUAD * PANEL)),
                 ];
-                for m in 0..M {
+                for (m, sums) in sums.iter_mut().enumerate() {
                     let inputs = self.inputs.add(m * self.stride + quad * QUAD);
-                    for p in 0..2 {
-                        sums[m][p] = sums[m][p].add(weights[p], inputs);
-                    }
+                    *sums = [sums[0].add(weights[0], inputs), sums[1].add(weights[1], inputs)];
                 }
             }
             sink.put(self.row, self.channel, sums.map(|[first, _]| first));
