@@ -70,9 +70,11 @@ impl Engine {
     /// # Errors
     /// It cannot be built, or was left out with Python.
     pub fn build(&self, folders: &Folders) -> Result<()> {
-        match self.program {
-            Rust(package) => build(folders, package)?,
-            Python(_) => _ = folders.python()?,
+        if self.form.needs_python() {
+            folders.python()?;
+        }
+        if let Rust(package) = self.program {
+            build(folders, package)?;
         }
         if self.peer == "ort" {
             onnx_runtime(folders)?;

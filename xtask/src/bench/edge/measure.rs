@@ -136,7 +136,7 @@ fn rounds(
 ) -> (Times, Times) {
     let engines = workers.len();
     let mut times = vec![Vec::new(); engines + peaks.len()];
-    // How many inferences fill a burst; the first ones may still load and compile.
+    // How many inferences fill a burst, by one that is not the first.
     let mut counts = vec![0; times.len()];
     let count_of = |times: Vec<f64>| {
         let least = times.into_iter().fold(f64::INFINITY, f64::min);
@@ -144,13 +144,13 @@ fn rounds(
     };
     for (count, (_, worker)) in counts.iter_mut().zip(workers.iter_mut()) {
         attempt(worker, |worker| {
-            *count = count_of(worker.run(ids, 2)?);
+            *count = count_of(worker.run(ids, 1)?);
             Ok(())
         });
     }
     for (count, peak) in counts[engines..].iter_mut().zip(peaks.iter_mut()) {
         // One that fails has no times.
-        *count = peak.worker.run(ids, 2).map_or(0, count_of);
+        *count = peak.worker.run(ids, 1).map_or(0, count_of);
     }
     let mut draw = Draw(1);
     for round in 1..=effort.rounds {

@@ -45,7 +45,7 @@ pub struct Args {
           value_parser = clap::builder::ValueParser::new(length))]
     tokens: Vec<usize>,
     /// Engines to measure; all if not given: bert-core, ort, rten, openvino, ctranslate2, tract,
-    /// candle, or one of the ways of ort and rten, as in edge.json.
+    /// candle, or a way of one of them, as in edge.json.
     #[arg(long, value_delimiter = ',')]
     engines: Vec<String>,
     /// Bursts of each engine for each size and length.
@@ -84,14 +84,20 @@ pub fn run(args: &Args) -> Result<()> {
     let chosen = measure::chosen(&args.engines)?;
     let folders = Folders::new(!args.without_python)?;
     let core = args.core.unwrap_or_else(last_core);
-    let trainer = match &args.trainer {
-        Some(binary) => binary.clone(),
-        None => build_trainer()?,
-    };
     let models: Vec<&Model> = MODELS
         .iter()
         .filter(|model| args.models.is_empty() || args.models.iter().any(|name| name == model.name))
         .collect();
+
+    let lengths_of =
+        |model: &Model| args.tokens.iter().filter(|&&tokens| model.has(tokens)).count();
+    if models.iter().all(|model| lengths_of(model) == 0) {
+        bail!("nothing to measure: of {} tokens are only minilm-l6 and bert-base", TOKENS[3]);
+    }
+    let trainer = match &args.trainer {
+        Some(binary) => binary.clone(),
+        None => build_trainer()?,
+    };
 
     let built = build(&folders, &chosen);
     let mut peaks = peak_workers(&folders, core);

@@ -75,6 +75,11 @@ pub enum Form {
 }
 
 impl Form {
+    /// Whether Python makes it.
+    pub fn needs_python(self) -> bool {
+        !matches!(self, Self::Checkpoint | Self::Ours)
+    }
+
     /// Its name in `convert.py`, and its file.
     fn names(self) -> (&'static str, &'static str) {
         match self {
