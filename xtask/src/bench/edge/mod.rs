@@ -84,10 +84,6 @@ pub fn run(args: &Args) -> Result<()> {
     let chosen = measure::chosen(&args.engines)?;
     let folders = Folders::new(!args.without_python)?;
     let core = args.core.unwrap_or_else(last_core);
-    let trainer = match &args.trainer {
-        Some(binary) => binary.clone(),
-        None => build_trainer()?,
-    };
     let models: Vec<&Model> = MODELS
         .iter()
         .filter(|model| args.models.is_empty() || args.models.iter().any(|name| name == model.name))
@@ -98,6 +94,10 @@ pub fn run(args: &Args) -> Result<()> {
     if models.iter().all(|model| lengths_of(model) == 0) {
         bail!("nothing to measure: of {} tokens are only minilm-l6 and bert-base", TOKENS[3]);
     }
+    let trainer = match &args.trainer {
+        Some(binary) => binary.clone(),
+        None => build_trainer()?,
+    };
 
     let built = build(&folders, &chosen);
     let mut peaks = peak_workers(&folders, core);
