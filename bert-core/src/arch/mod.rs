@@ -10,32 +10,43 @@
 
 #![allow(unsafe_code)] // Instructions beyond the target's baseline are behind `unsafe`, only here.
 
-mod kernels;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
-#[path = "aarch64/mod.rs"]
-mod native;
-#[cfg(target_arch = "x86_64")]
-#[path = "x86/mod.rs"]
-mod native;
+mod aarch64;
+#[cfg(cortex_m_dsp)]
+mod cortex_m;
+mod kernels;
+#[allow(dead_code)] // A machine with nothing but the definition has no tiles.
 mod panels;
-/// No table beside the definition.
-#[cfg(not(any(
-    target_arch = "x86_64",
-    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
-)))]
-mod native {
-    use super::Kernels;
-
-    pub(super) const TABLES: [&Kernels; 0] = [];
-
-    pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
-        TABLES.into_iter()
-    }
-}
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use kernels::Kernels;
 
 use kernels::table;
+
+cfg_select! {
+    target_arch = "x86_64" => {
+        use x86 as native;
+    }
+    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little") => {
+        use aarch64 as native;
+    }
+    cortex_m_dsp => {
+        use cortex_m as native;
+    }
+    _ => {
+        /// Nothing beside the definition.
+        mod native {
+            use super::Kernels;
+
+            pub(super) const TABLES: [&Kernels; 0] = [];
+
+            pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
+                TABLES.into_iter()
+            }
+        }
+    }
+}
 
 table! {
     /// The definition, compiled for the target's baseline.
