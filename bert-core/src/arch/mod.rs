@@ -17,6 +17,8 @@ mod cortex_m;
 mod kernels;
 #[allow(dead_code)] // A machine with nothing but the definition has no tiles.
 mod panels;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -33,6 +35,9 @@ cfg_select! {
     }
     cortex_m_dsp => {
         use cortex_m as native;
+    }
+    all(target_arch = "wasm32", target_feature = "simd128") => {
+        use wasm as native;
     }
     _ => {
         /// Nothing beside the definition.
