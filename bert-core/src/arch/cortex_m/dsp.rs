@@ -162,19 +162,13 @@ fn widen_rotated(word: u32) -> u32 {
     wide
 }
 
-/// `ldrd` takes words at multiples of four; a file may lie anywhere.
-#[inline(always)]
-fn aligned(weights: &[i8]) -> bool {
-    weights.as_ptr().cast::<u32>().is_aligned()
-}
-
 /// As [`ops::gemm`].
 ///
 /// # Safety
 /// The CPU has the DSP extension.
 #[inline(always)]
 pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    if !aligned(w.values) {
+    if !super::aligned(w.values) {
         return ops::gemm(a, w, out);
     }
     // SAFETY: as the caller says.
@@ -192,7 +186,7 @@ pub(super) unsafe fn linear(
     matrix: &Matrix<'_>,
     out: &mut [f32],
 ) {
-    if !aligned(matrix.weights) {
+    if !super::aligned(matrix.weights) {
         return ops::linear(q, scales, matrix, out);
     }
     // SAFETY: as the caller says.
