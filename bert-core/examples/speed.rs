@@ -1,5 +1,5 @@
 //! Median and least microseconds of a forward pass of a random model, for each instruction set of this
-//! machine: `cargo run --release --features std --example speed [tiny|mini|small|minilm|base]`.
+//! machine: `cargo run --release --features std --example speed [tiny|mini|small|minilm|base [TOKENS [NAME]]]`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/common/mod.rs"]
@@ -39,23 +39,33 @@ fn main() {
     }
     let mut memory = ScratchVec::of(&model);
     let mut session = Session::new(&model, &mut memory).unwrap();
-    for tokens in [16, 32, 128, 512] {
+    let only: Option<u32> = std::env::args().nth(2).map(|n| n.parse().unwrap());
+    let named = std::env::args().nth(3);
+    let mut two = ScratchVec::for_threads(&model, 2);
+    let mut threaded = Session::with_threads(&model, &mut two, 2).unwrap();
+    for tokens in [16, 32, 128, 512].into_iter().filter(|n| only.is_none_or(|only| only == *n)) {
         let ids: Vec<u32> = (0..tokens).map(|i| (i * 131 + 7) % 8000).collect();
-        for kernels in arch::available() {
+        let wanted = |k: &&arch::Kernels| named.as_ref().is_none_or(|name| name == k.name());
+        for kernels in arch::available().filter(wanted) {
             session.use_kernels(kernels);
-            let mut times = Vec::new();
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(500) || times.len() < 3 {
+            threaded.use_kernels(kernels);
+            for (threads, session) in [(1, &mut session), (2, &mut threaded)] {
+                let mut times = Vec::new();
                 let start = Instant::now();
-                std::hint::black_box(session.run(&ids, &[], Rows::All).unwrap().row(0).is_some());
-                times.push(start.elapsed().as_secs_f64() * 1e6);
+                while start.elapsed() < Duration::from_millis(500) || times.len() < 3 {
+                    let start = Instant::now();
+                    std::hint::black_box(
+                        session.run(&ids, &[], Rows::All).unwrap().row(0).is_some(),
+                    );
+                    times.push(start.elapsed().as_secs_f64() * 1e6);
+                }
+                times.sort_by(f64::total_cmp);
+                let (median, least) = (times[times.len() / 2], times[0]);
+                println!(
+                    "{tokens:>4} tokens, {:<12} {threads} threads: median {median:>9.1} µs, least {least:>9.1} µs",
+                    kernels.name()
+                );
             }
-            times.sort_by(f64::total_cmp);
-            let (median, least) = (times[times.len() / 2], times[0]);
-            println!(
-                "{tokens:>4} tokens, {:<12} median {median:>9.1} µs, least {least:>9.1} µs",
-                kernels.name()
-            );
         }
     }
 }

@@ -43,14 +43,14 @@ pub mod math;
 pub mod ops;
 pub mod tokenizer;
 
-#[cfg(feature = "std")]
-pub use engine::ScratchVec;
 pub use engine::{
     Answer, AnswerOptions, AnswerSearch, Answers, Classification, EmbedOptions, Embedding, Joint,
     Label, Layers, MultiLabel, Output, Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape,
     Span, SpanWindow, Spans, Tag, Tags, fast_scratch_bytes, longest_first, scratch_bytes,
     window_overlap,
 };
+#[cfg(feature = "std")]
+pub use engine::{ScratchVec, threaded_scratch_bytes};
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};
 pub use ops::ARITHMETIC;

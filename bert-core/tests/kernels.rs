@@ -160,6 +160,33 @@ fn rows_have_the_bits_of_the_definition() {
     }
 }
 
+#[test]
+fn threads_do_not_change_a_bit() {
+    let s = Sizes { max_length: 200, head: HeadKind::Span, ..Sizes::SMALL };
+    for sizes in [
+        s,
+        Sizes { hidden: 30, heads: 3, feed_forward: 47, ..s },
+        Sizes { hidden: 96, heads: 3, feed_forward: 128, ..s },
+    ] {
+        let file = FloatModel::random(sizes, 4).build();
+        let model = Model::parse(&file).unwrap();
+        let mut memory = ScratchVec::of(&model);
+        let mut one = Session::new(&model, &mut memory).unwrap();
+        for threads in [0, 1, 2, 3, 7] {
+            let mut memory = ScratchVec::for_threads(&model, threads.max(1));
+            let mut several = Session::with_threads(&model, &mut memory, threads).unwrap();
+            for count in [1, 31, 33, 64, 65, 199, 200] {
+                let ids: Vec<u32> = (0..count).map(|i| i * 7 % sizes.vocabulary as u32).collect();
+                for rows in [Rows::All, Rows::First] {
+                    let expected = one.run(&ids, &[], rows).unwrap().hidden();
+                    let found = several.run(&ids, &[], rows).unwrap().hidden();
+                    same(&found, &expected, &format!("{threads} threads, {count} tokens"));
+                }
+            }
+        }
+    }
+}
+
 /// Whole models of odd and even sizes, in both layouts and with every size of scratch.
 #[test]
 fn models_have_the_bits_of_the_definition() {

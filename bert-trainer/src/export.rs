@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, bail, ensure};
+use bert_core::Pooling;
 use bert_core::format::{
-    Activation, EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelBuilder,
+    Activation, EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder,
     NormWeights,
 };
 
@@ -20,27 +21,37 @@ use crate::model::{LoadedCheckpoint, PROJECTIONS};
 const SELF_TEST_TEXTS: [&str; 3] =
     ["turn on the light in the kitchen, please!", "Où est l'été? 42 °C", "a"];
 
-/// The bytes of a model file; `task` decides between one text and two where the checkpoint is of
-/// labels and does not say.
+/// What a model file is to be.
+#[derive(Clone, Copy, Default)]
+pub struct ExportOptions {
+    /// One text or two, where the checkpoint is of labels and does not say.
+    pub task: Option<TaskKind>,
+    /// A vector for a text instead of the checkpoint's task, pooled like this.
+    pub embed: Option<Pooling>,
+    /// Tokens of a text at most; all positions if not given.
+    pub max_length: Option<usize>,
+    /// How the matrices lie.
+    pub layout: Layout,
+}
+
+/// The bytes of a model file.
 ///
 /// # Errors
 ///
 /// If the checkpoint is not of a task a device runs, or `max_length` is longer than its positions.
-pub fn export(
-    dir: &Path,
-    task: Option<TaskKind>,
-    max_length: Option<usize>,
-) -> anyhow::Result<Vec<u8>> {
+pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
+    let ExportOptions { task, embed, max_length, layout } = *options;
     let mut checkpoint = LoadedCheckpoint::open(dir)?;
     if let Some(kind) = task {
         checkpoint.read_as(kind);
     }
-    let (task, labels) = checkpoint.task.as_ref().ok_or_else(|| {
-        anyhow!(
-            "{}: a pre-trained model has no task; fine-tune it before you export it",
+    if embed.is_none() && checkpoint.task.is_none() {
+        bail!(
+            "{}: a pre-trained model has no task; fine-tune it before you export it, or take its \
+             vectors with --embed",
             dir.display()
-        )
-    })?;
+        );
+    }
     let tokenizer = TextTokenizer::open(dir)?;
     let positions = checkpoint.config.max_position_embeddings;
     let max_length = max_length.unwrap_or(positions);
@@ -68,12 +79,15 @@ pub fn export(
         layers: (0..config.num_hidden_layers)
             .map(|index| weights.layer(index))
             .collect::<anyhow::Result<_>>()?,
-        pooler: match checkpoint.head.has_pooler() {
+        pooler: match embed.is_none() && checkpoint.head.has_pooler() {
             true => Some(weights.linear("bert.pooler.dense")?),
             false => None,
         },
-        head: weights.head(*task, labels)?,
-        layout: Layout::default(),
+        head: match (embed, &checkpoint.task) {
+            (None, Some((task, labels))) => weights.head(*task, labels)?,
+            (pooling, _) => HeadWeights::Embed { pooling: pooling.unwrap_or(Pooling::Mean) },
+        },
+        layout,
         self_test_texts: &SELF_TEST_TEXTS,
     };
     builder.build().with_context(|| format!("{}", dir.display()))

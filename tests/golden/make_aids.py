@@ -8,7 +8,8 @@ Distillation: `(1 − w) · cross-entropy + w · (MSE of the logits + MSE of the
 linear layer leads the student's hidden states to the teacher's width.
 
 Rounding: every linear layer and embedding of Transformers is replaced by one whose weight is rounded by
-row and whose input is rounded by token, and what leaves query, key and value is rounded by token and head;
+row and whose input is rounded by token, what leaves query, key and value is rounded by token and head, and
+what leaves the embeddings and each layer by groups of 32 values of a token;
 `x + (round(x) − x).detach()` has the gradient of the identity. A value next to a tie rounds one way in f64
 and the other in f32, so model and batch are drawn until no value is within
 `WEIGHT_MARGIN` or `MARGIN` of one.
@@ -91,6 +92,22 @@ class RoundedEmbedding(torch.nn.Module):
         return functional.embedding(ids, Rounder()(self.weight))
 
 
+class RoundedStream(torch.nn.Module):
+    """A layer norm whose result goes to the next layer."""
+
+    GROUP = 32
+
+    def __init__(self, norm, rounder):
+        super().__init__()
+        # Under their names in Transformers.
+        self.weight, self.bias = norm.weight, norm.bias
+        self.shape, self.eps, self.rounder = norm.normalized_shape, norm.eps, rounder
+
+    def forward(self, x):
+        x = functional.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
+        return torch.cat([self.rounder(group) for group in x.split(self.GROUP, -1)], -1)
+
+
 def round_all(module, rounder, heads):
     for name, child in module.named_children():
         if isinstance(child, torch.nn.Linear):
@@ -98,6 +115,9 @@ def round_all(module, rounder, heads):
             setattr(module, name, RoundedLinear(child, rounder, heads if projection else None))
         elif isinstance(child, torch.nn.Embedding):
             setattr(module, name, RoundedEmbedding(child))
+        elif isinstance(child, torch.nn.LayerNorm):
+            if type(module).__name__ in ("BertEmbeddings", "BertOutput"):
+                setattr(module, name, RoundedStream(child, rounder))
         else:
             round_all(child, rounder, heads)
 

@@ -16,7 +16,7 @@ use bert_tests::golden::{self, Tensors, number, relative_error};
 use bert_trainer::config::Config;
 use bert_trainer::data::tasks::{Labels, TaskKind, TaskLabels};
 use bert_trainer::data::{PackedBatch, TaskBatch};
-use bert_trainer::export::export;
+use bert_trainer::export::{ExportOptions, export};
 use bert_trainer::model::{
     Additions, DeviceBatch, DropoutPlan, Head, LoadedCheckpoint, Losses, Model, ParameterTable,
     Precision, Targets, Teaching, Term, head_of, initial_values, name_task, write_checkpoint,
@@ -264,14 +264,15 @@ fn distillation_has_the_slope_of_central_differences() {
 
 /// What is rounded in training is what a device computes with.
 ///
-/// A device rounds N activations of a text, each with a variance of s²/12 of its step s, and the
-/// weights. The rounded model makes the same choices, but for values that f32 takes across a tie: it
-/// errs by about 10⁻⁶ of the largest value, 127 steps, so with probability 2 · 127 · 10⁻⁶ a value is
-/// off by s. The squares of the two distances from the device are thus as 12 · 2.5e-4 to 1, the
-/// distances as 0.055 to 1, and less as the plain model has the weights unrounded as well.
+/// Training has f32 where a device has attention weights of fourteen bits: about 2·10⁻⁵ of a context
+/// value, 2·10⁻³ of its step, so 4 % of rows of 24 values have one that is rounded to its other
+/// neighbour. From there on a row differs by a device's own noise, and in the next layer the keys of its
+/// whole text do. Of texts of 3 to 23 tokens about half of the rows meet no such value in two layers;
+/// those have the device's values but for the rounding of f32.
 #[test]
 fn the_rounded_model_is_the_devices() {
-    const MOST_OF_PLAIN_DISTANCE: f64 = 0.15;
+    const SAME: f64 = 1e-5;
+    const LEAST_SHARE: f64 = 0.25;
     let ctx = Context::open("cpu").unwrap();
     let names = |names: &[&str]| Some(Labels::new(names.iter().copied()));
     let labels = TaskLabels { classes: names(&["off", "on"]), tags: names(&["B-x", "I-x", "O"]) };
@@ -289,7 +290,7 @@ fn the_rounded_model_is_the_devices() {
         let values = initial_values(&table, &config, 7);
         let checkpoint = dir.path().join(format!("{}-{heads}", kind.name()));
         write_checkpoint(&checkpoint, &config, &table, &values, &tokenizer).unwrap();
-        let bytes = export(&checkpoint, None, None).unwrap();
+        let bytes = export(&checkpoint, &ExportOptions::default()).unwrap();
         let device = DeviceModel::parse(&bytes).unwrap();
         let mut scratch = ScratchVec::new(device.scratch_bytes(24));
         let mut session = Session::new(&device, &mut scratch).unwrap();
@@ -341,12 +342,27 @@ fn the_rounded_model_is_the_devices() {
             if part(&expected).is_empty() {
                 continue;
             }
-            let distance = |found| relative_error(part(found), part(&expected), 0.0);
+            let whole = part(&expected);
+            // Labels are of a text, everything else of a token.
+            let rows = if what == "labels" { lengths.len() } else { tokens.tokens() };
+            let width = whole.len() / rows;
+            let share = |found| {
+                let pairs = part(found).chunks(width).zip(whole.chunks(width));
+                let same = pairs.filter(|(a, b)| relative_error(a, b, 0.0) <= SAME).count();
+                same as f64 / rows as f64
+            };
+            let distance = |found| relative_error(part(found), whole, 0.0);
             let (near, far) = (distance(&rounded), distance(&plain));
-            println!("{} of {heads} heads, {what}: {near:.1e} and {far:.1e}", kind.name());
+            let (all, none) = (share(&rounded), share(&plain));
+            println!(
+                "{} of {heads} heads, {what}: {all:.2} of the rows are the device's ({none:.2} without \
+                 rounding), distances {near:.1e} and {far:.1e}",
+                kind.name()
+            );
+            assert!(all >= LEAST_SHARE, "{what}: {all:.2} of the rows are the device's");
             // The plain model is not the device's, or nothing is shown.
-            assert!(far > 1e-3, "{what}: {far:.2e}");
-            assert!(near <= MOST_OF_PLAIN_DISTANCE * far, "{what}: {near:.2e} of {far:.2e}");
+            assert!(none < 0.02, "{what}: {none:.2} of the rows without rounding");
+            assert!(near < 0.7 * far, "{what}: {near:.2e} of {far:.2e}");
         }
     }
 }

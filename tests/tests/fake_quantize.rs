@@ -24,7 +24,8 @@ fn check(ctx: &Context, what: &str, x: &[f32], width: usize) {
     let out = ctx.empty(DType::F32, x.len());
     let buffer = ctx.upload_f32(x);
     let rows = x.len() / width;
-    fake_quantize_rows(ctx, FakeQuantizeRows { x: &buffer, out: &out, rows, width }).unwrap();
+    fake_quantize_rows(ctx, FakeQuantizeRows { x: &buffer, out: &out, rows, width, group: width })
+        .unwrap();
     for (at, (found, expected)) in ctx.read_f32(&out).unwrap().iter().zip(expected).enumerate() {
         assert!(
             found.to_bits() == expected.to_bits(),

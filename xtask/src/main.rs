@@ -1,10 +1,12 @@
 //! Every chore of the repository, one command each. `cargo xtask --help` lists them.
 
+mod bench;
 mod ci;
 mod demo;
 mod fuzz;
 mod golden;
 mod gpu_compile;
+mod identity;
 mod packages;
 mod setup;
 mod shell;
@@ -36,17 +38,25 @@ enum Command {
     Demo(demo::Args),
     /// Runs every test of the workspace, kernels on the CPU runtime.
     Test(test::Args),
-    /// What must pass before a merge: format, lints, docs, tests, bare-metal core, GPU compilation,
-    /// the kernels on software Vulkan, demo.
+    /// What must pass before a merge: format, lints, docs, tests, bare-metal core, the same bits on
+    /// every machine, GPU compilation, the kernels on software Vulkan, demo.
     Ci(ci::Args),
     /// Compiles every kernel of the case table for NVIDIA and AMD, without a GPU.
     GpuCompile(gpu_compile::Args),
     /// Builds bert-core for targets without an operating system.
     Targets(targets::Args),
+    /// Asks bert-core on every machine about one corpus: the same output bytes as on this one's scalar
+    /// path, and as recorded, with no more instructions than recorded.
+    ///
+    /// Emulators and core libraries that are missing are installed where that is possible; a machine
+    /// is left out otherwise, in one line. Writes target/identity.json.
+    Identity(identity::Args),
     /// Makes the golden files of tests/golden/ anew, with PyTorch and Transformers in a venv.
     Golden(golden::Args),
-    /// Throws bytes at the model file's parser.
+    /// Throws hostile model files and texts at bert-core.
     Fuzz(fuzz::Args),
+    /// Measures us beside others: `bench edge` is bert-core and its peers on one core.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,8 +67,10 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::GpuCompile(args) => gpu_compile::run(&args),
         Command::Targets(args) => targets::run(&args),
+        Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -52,6 +52,21 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
     done.map_err(|error| error.context(format!("{why}: run `sudo {by_hand}`, then this again")))
 }
 
+/// Sees that a program is there, with the package that has it if need be.
+///
+/// # Errors
+///
+/// As [`install`]; also if the package has no such program.
+pub fn program(program: &str, package: &str, why: &str) -> Result<()> {
+    if shell::which(program).is_none() {
+        install(&[package], why)?;
+    }
+    if shell::which(program).is_none() {
+        bail!("{why} needs the program {program}");
+    }
+    Ok(())
+}
+
 fn apt_get() -> Result<Command> {
     let mut id = Command::new("id");
     let is_root = shell::output_within(id.arg("-u"), Duration::from_secs(10))

@@ -124,8 +124,8 @@ impl Session<'_, '_> {
             hidden: self.model.config().hidden as usize,
             x: memory.x,
             scales: memory.x_scales,
-            row: memory.residual,
-            q: memory.rows,
+            row: memory.tile.residual,
+            q: memory.tile.rows,
         };
         let mut logits = |token: usize| {
             let mut logits = [0.0; 2];
@@ -136,7 +136,7 @@ impl Session<'_, '_> {
         // After the last layer nothing reads the scores of attention nor the scales of the keys.
         let count = context.len();
         let (start_logits, end_logits) =
-            (&mut memory.scores[..count], &mut memory.key_scales[..count]);
+            (&mut memory.tile.scores[..count], &mut memory.key_scales[..count]);
         for (i, token) in context.clone().enumerate() {
             [start_logits[i], end_logits[i]] = logits(token);
         }

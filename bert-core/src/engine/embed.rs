@@ -144,11 +144,11 @@ fn take(
     out: &mut [f32],
 ) {
     // Between two layers nothing reads the rows in flight.
-    let (x, scales, row) = (&*memory.x, &*memory.x_scales, &mut *memory.residual);
-    let mut rows = LastRows { kernels, hidden, x, scales, row, q: memory.rows };
+    let (x, scales, row) = (&*memory.x, &*memory.x_scales, &mut *memory.tile.residual);
+    let mut rows = LastRows { kernels, hidden, x, scales, row, q: memory.tile.rows };
     match options.layers {
         Layers::SumLastFour if number > 0 => {
-            let pooled = &mut memory.first[..hidden];
+            let pooled = &mut memory.tile.first[..hidden];
             pool(&mut rows, tokens, options.pooling, pooled);
             for (out, pooled) in out.iter_mut().zip(pooled) {
                 *out += *pooled;

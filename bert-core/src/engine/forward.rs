@@ -8,7 +8,7 @@
 
 use core::ops::Range;
 
-use super::scratch::Memory;
+use super::scratch::{Memory, Tile};
 use crate::Error;
 use crate::arch::Kernels;
 use crate::format::{Layer, Layout, Model};
@@ -61,24 +61,54 @@ impl Pass<'_, '_> {
             let layer = self.model.layer(index)?;
             let last = index + 1 == depth;
             let wanted = if last && rows == Rows::First { 1 } else { self.tokens };
-            for tile in tiles(self.tokens, memory.tile) {
-                self.keys_and_values(&layer, memory, tile);
-            }
-            for tile in tiles(wanted, memory.tile) {
-                self.attend(&layer, memory, tile.clone());
-                self.feed_forward(&layer, memory, tile);
-            }
+            self.layer(&layer, memory, wanted);
             after(index + 1, memory);
         }
         Ok(())
     }
 
-    fn hidden(&self) -> usize {
+    /// A layer, of which `wanted` rows are computed to the end.
+    fn layer(&self, layer: &Layer<'_>, memory: &mut Memory<'_>, wanted: usize) {
+        #[cfg(feature = "std")]
+        if !memory.others.is_empty() {
+            return super::threads::layer(self, layer, memory, wanted);
+        }
+        let (hidden, heads) = (self.hidden(), self.heads());
+        let groups = hidden.div_ceil(GROUP);
+        let panels = self.panels();
+        let (keys, values) = memory.keys_values.split_at_mut(heads * panels.key_bytes());
+        let stream = Stream { q: memory.x, scales: memory.x_scales };
+        let part = HeadsMut {
+            heads: 0..heads,
+            keys,
+            values,
+            key_scales: memory.key_scales,
+            value_scales: memory.value_scales,
+        };
+        self.keys_and_values(layer, stream, part, &mut memory.tile);
+        let shared = Heads {
+            keys,
+            values,
+            key_scales: memory.key_scales,
+            value_scales: memory.value_scales,
+        };
+        let (x, scales) =
+            (&mut memory.x[..wanted * hidden], &mut memory.x_scales[..wanted * groups]);
+        // Where all tokens are one tile, its rows are there already.
+        let loaded = self.tokens <= memory.tile.most;
+        self.rows(layer, StreamMut { q: x, scales }, shared, &mut memory.tile, loaded);
+    }
+
+    pub fn hidden(&self) -> usize {
         self.model.config().hidden as usize
     }
 
-    fn panels(&self) -> HeadPanels {
-        let width = self.hidden() / self.model.config().heads as usize;
+    pub fn heads(&self) -> usize {
+        self.model.config().heads as usize
+    }
+
+    pub fn panels(&self) -> HeadPanels {
+        let width = self.hidden() / self.heads();
         HeadPanels { tokens: self.tokens, width }
     }
 
@@ -87,7 +117,7 @@ impl Pass<'_, '_> {
         for t in 0..self.tokens {
             let word = Row(&model.word, memory.ids[t] as usize);
             let (position, segment) = (Row(&model.position, t), Row(&model.segment, segment(t)));
-            let x = &mut memory.residual[..hidden];
+            let x = &mut memory.tile.residual[..hidden];
             kernels.embedding_row(word, position, segment, x);
             kernels.layer_norm_row(x, &model.embedding_norm, model.config().epsilon);
             let (q, scales) = stored(t, hidden);
@@ -95,134 +125,152 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// Reads a tile of the residual stream, as it is and quantized for a matrix.
-    fn load(&self, memory: &mut Memory<'_>, tile: &Range<usize>) {
+    /// Reads rows of the residual stream, as they are and quantized for a matrix.
+    fn load(&self, stream: Stream<'_>, range: Range<usize>, tile: &mut Tile<'_>) {
         let hidden = self.hidden();
         let stride = hidden.next_multiple_of(ROW_ALIGN);
-        let rows =
-            memory.residual.chunks_exact_mut(hidden).zip(memory.rows.chunks_exact_mut(stride));
-        for ((t, (x, q)), scale) in tile.clone().zip(rows).zip(memory.row_scales.iter_mut()) {
+        let rows = tile.residual.chunks_exact_mut(hidden).zip(tile.rows.chunks_exact_mut(stride));
+        for ((t, (x, q)), scale) in range.zip(rows).zip(tile.row_scales.iter_mut()) {
             let (stored_q, scales) = stored(t, hidden);
-            self.kernels.load_row(&memory.x[stored_q], &memory.x_scales[scales], x);
+            self.kernels.load_row(&stream.q[stored_q], &stream.scales[scales], x);
             *scale = self.kernels.quantize_row(x, q);
         }
     }
 
-    /// Keys and values of a tile.
-    fn keys_and_values(&self, layer: &Layer<'_>, memory: &mut Memory<'_>, tile: Range<usize>) {
-        let (hidden, tokens, count) = (self.hidden(), self.tokens, tile.len());
+    /// Keys and values of all tokens for some heads.
+    pub fn keys_and_values(
+        &self,
+        layer: &Layer<'_>,
+        stream: Stream<'_>,
+        part: HeadsMut<'_>,
+        tile: &mut Tile<'_>,
+    ) {
+        let (hidden, tokens, kernels) = (self.hidden(), self.tokens, self.kernels);
         let panels = self.panels();
-        self.load(memory, &tile);
-        let scales = &memory.row_scales[..count];
-        let q = activations(memory.rows, count, hidden);
-        let (keys, values) =
-            (&mut memory.first[..count * hidden], &mut memory.second[..count * hidden]);
-        self.kernels.linear(&q, scales, &layer.key, keys);
-        self.kernels.linear(&q, scales, &layer.value, values);
-        let all_keys = self.model.config().heads as usize * panels.key_bytes();
-        let (all_keys, all_values) = memory.keys_values.split_at_mut(all_keys);
-        // The rows have been multiplied; their memory holds one head's key or value now.
-        let q = &mut memory.rows[..panels.width];
-        for (t, (key, value)) in
-            tile.zip(keys.chunks_exact(hidden).zip(values.chunks_exact(hidden)))
-        {
-            let heads = key.chunks_exact(panels.width).zip(value.chunks_exact(panels.width));
-            let places = all_keys
-                .chunks_exact_mut(panels.key_bytes())
-                .zip(all_values.chunks_exact_mut(panels.value_bytes()));
-            for (head, ((key, value), (keys, values))) in heads.zip(places).enumerate() {
-                memory.key_scales[head * tokens + t] = self.kernels.quantize_row(key, q);
-                panels.store_key(q, keys, t);
-                memory.value_scales[head * tokens + t] = self.kernels.quantize_row(value, q);
-                panels.store_value(q, values, t);
+        let channels = part.heads.start * panels.width..part.heads.end * panels.width;
+        let width = channels.len();
+        let (key, value) = (layer.key.channels(channels.clone()), layer.value.channels(channels));
+        for range in tiles(tokens, tile.most) {
+            let count = range.len();
+            self.load(stream, range.clone(), tile);
+            let scales = &tile.row_scales[..count];
+            let q = activations(tile.rows, count, hidden);
+            let (keys, values) =
+                (&mut tile.first[..count * width], &mut tile.second[..count * width]);
+            kernels.linear(&q, scales, &key, keys);
+            kernels.linear(&q, scales, &value, values);
+            // Nothing is in the wide rows yet: room for one head's key or value.
+            let q = &mut bytemuck::cast_slice_mut(tile.wide)[..panels.width];
+            for (t, (key, value)) in
+                range.zip(keys.chunks_exact(width).zip(values.chunks_exact(width)))
+            {
+                let heads = key.chunks_exact(panels.width).zip(value.chunks_exact(panels.width));
+                let places = part
+                    .keys
+                    .chunks_exact_mut(panels.key_bytes())
+                    .zip(part.values.chunks_exact_mut(panels.value_bytes()));
+                for (head, ((key, value), (keys, values))) in heads.zip(places).enumerate() {
+                    part.key_scales[head * tokens + t] = kernels.quantize_row(key, q);
+                    panels.store_key(q, keys, t);
+                    part.value_scales[head * tokens + t] = kernels.quantize_row(value, q);
+                    panels.store_value(q, values, t);
+                }
             }
         }
     }
 
-    /// The first half of a layer for a tile: `memory.first` = LN(x + W₀·attention(x)).
-    fn attend(&self, layer: &Layer<'_>, memory: &mut Memory<'_>, tile: Range<usize>) {
-        let (hidden, count, kernels) = (self.hidden(), tile.len(), self.kernels);
-        if self.tokens > memory.tile {
-            self.load(memory, &tile);
-        } else {
-            // All tokens are one tile, whose rows are still there; only their quantized form is not.
-            self.requantize(memory, count);
+    /// Everything else of a layer, for the rows of `stream`: a row is read by itself only, so the
+    /// result takes its place. `loaded` says that they are in the tile, where the keys left them.
+    pub fn rows(
+        &self,
+        layer: &Layer<'_>,
+        stream: StreamMut<'_>,
+        heads: Heads<'_>,
+        tile: &mut Tile<'_>,
+        loaded: bool,
+    ) {
+        let hidden = self.hidden();
+        for range in tiles(stream.q.len() / hidden, tile.most) {
+            if !loaded {
+                self.load(Stream { q: stream.q, scales: stream.scales }, range.clone(), tile);
+            }
+            self.attend(layer, heads, tile, range.len());
+            self.feed_forward(layer, tile, range.len());
+            for (t, x) in range.zip(tile.second.chunks_exact(hidden)) {
+                let (q, scales) = stored(t, hidden);
+                self.kernels.store_row(x, &mut stream.q[q], &mut stream.scales[scales]);
+            }
         }
-        let scales = &memory.row_scales[..count];
-        let query = &mut memory.first[..count * hidden];
-        kernels.linear(&activations(memory.rows, count, hidden), scales, &layer.query, query);
-        self.attention(memory, count);
-        let context = &memory.second[..count * hidden];
-        let scales = &mut memory.row_scales[..count];
-        let q = quantize_rows(kernels, context, hidden, memory.rows, scales);
-        let first = &mut memory.first[..count * hidden];
+    }
+
+    /// The first half of a layer for a tile: first = LN(residual + W₀·attention(residual)).
+    fn attend(&self, layer: &Layer<'_>, heads: Heads<'_>, tile: &mut Tile<'_>, count: usize) {
+        let (hidden, kernels) = (self.hidden(), self.kernels);
+        let scales = &tile.row_scales[..count];
+        let query = &mut tile.first[..count * hidden];
+        kernels.linear(&activations(tile.rows, count, hidden), scales, &layer.query, query);
+        self.attention(heads, tile, count);
+        let context = &tile.second[..count * hidden];
+        let scales = &mut tile.row_scales[..count];
+        let q = quantize_rows(kernels, context, hidden, tile.rows, scales);
+        let first = &mut tile.first[..count * hidden];
         kernels.linear(&q, scales, &layer.attention_output, first);
         let epsilon = self.model.config().epsilon;
-        let rows = first.chunks_exact_mut(hidden).zip(memory.residual.chunks_exact(hidden));
+        let rows = first.chunks_exact_mut(hidden).zip(tile.residual.chunks_exact(hidden));
         for (row, x) in rows {
             kernels.add_norm_row(row, x, &layer.attention_norm, epsilon);
         }
     }
 
-    fn requantize(&self, memory: &mut Memory<'_>, count: usize) {
-        let hidden = self.hidden();
-        let x = &memory.residual[..count * hidden];
-        let scales = &mut memory.row_scales[..count];
-        quantize_rows(self.kernels, x, hidden, memory.rows, scales);
-    }
-
-    /// `memory.second` = the context of `count` queries in `memory.first`.
-    fn attention(&self, memory: &mut Memory<'_>, count: usize) {
+    /// second = the context of the `count` queries in first.
+    fn attention(&self, shared: Heads<'_>, tile: &mut Tile<'_>, count: usize) {
         let (hidden, tokens, kernels) = (self.hidden(), self.tokens, self.kernels);
-        let heads = self.model.config().heads as usize;
         let panels = self.panels();
         let width = panels.width;
         let stride = width.next_multiple_of(ROW_ALIGN);
         let token_stride = tokens.next_multiple_of(ROW_ALIGN);
         let root = 1.0 / sqrt(width as f32);
-        let (keys, values) = memory.keys_values.split_at(heads * panels.key_bytes());
-        for head in 0..heads {
+        for head in 0..self.heads() {
             let columns = head * width..(head + 1) * width;
-            let queries = memory.first.chunks_exact(hidden).take(count);
-            let quantized =
-                memory.rows.chunks_exact_mut(stride).zip(memory.query_scales.iter_mut());
+            let queries = tile.first.chunks_exact(hidden).take(count);
+            let quantized = tile.rows.chunks_exact_mut(stride).zip(tile.query_scales.iter_mut());
             for (query, (q, scale)) in queries.zip(quantized) {
                 *scale = kernels.quantize_row(&query[columns.clone()], q) * root;
             }
-            let q = activations(memory.rows, count, width);
+            let q = activations(tile.rows, count, width);
             let keys = Weights {
-                values: &keys[head * panels.key_bytes()..][..panels.key_bytes()],
+                values: &shared.keys[head * panels.key_bytes()..][..panels.key_bytes()],
                 channels: tokens,
                 depth: width,
                 layout: Layout::Panels,
             };
-            let scores = &mut memory.scores[..count * token_stride];
+            let scores = &mut tile.scores[..count * token_stride];
             kernels.gemm(&q, &keys, bytemuck::cast_slice_mut(scores));
 
             let of_head = head * tokens..(head + 1) * tokens;
             let rows = scores.chunks_exact_mut(token_stride);
-            let digits = memory.digits.chunks_exact_mut(2 * token_stride);
-            for ((scores, digits), scale) in rows.zip(digits).zip(memory.query_scales.iter_mut()) {
+            let digits = tile.digits.chunks_exact_mut(2 * token_stride);
+            for ((scores, digits), scale) in rows.zip(digits).zip(tile.query_scales.iter_mut()) {
                 let scales = SoftmaxScales {
                     query: *scale,
-                    keys: &memory.key_scales[of_head.clone()],
-                    values: &memory.value_scales[of_head.clone()],
+                    keys: &shared.key_scales[of_head.clone()],
+                    values: &shared.value_scales[of_head.clone()],
                 };
                 let (high, low) = digits.split_at_mut(token_stride);
                 // From here on the factor of the row's weights.
                 *scale = kernels.softmax_row(&mut scores[..tokens], &scales, high, low);
             }
-            let digits = activations(memory.digits, 2 * count, tokens);
+            let digits = activations(tile.digits, 2 * count, tokens);
             let values = Weights {
-                values: &values[head * panels.value_bytes()..][..panels.value_bytes()],
+                values: &shared.values[head * panels.value_bytes()..][..panels.value_bytes()],
                 channels: width,
                 depth: tokens,
                 layout: Layout::Panels,
             };
-            let sums: &mut [i32] = bytemuck::cast_slice_mut(&mut memory.wide[..2 * count * stride]);
+            let sums: &mut [i32] = bytemuck::cast_slice_mut(&mut tile.wide[..2 * count * stride]);
             kernels.gemm(&digits, &values, sums);
-            let contexts = memory.second.chunks_exact_mut(hidden);
-            let sums = sums.chunks_exact(2 * stride).zip(memory.query_scales.iter());
+            let contexts = tile.second.chunks_exact_mut(hidden);
+            let sums = sums.chunks_exact(2 * stride).zip(tile.query_scales.iter());
             for (context, (sums, factor)) in contexts.zip(sums) {
                 let (high, low) = sums.split_at(stride);
                 kernels.combine_row(high, low, *factor, &mut context[columns.clone()]);
@@ -230,26 +278,22 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// The second half of a layer for a tile: x = LN(first + W₂·gelu(W₁·first)).
-    fn feed_forward(&self, layer: &Layer<'_>, memory: &mut Memory<'_>, tile: Range<usize>) {
+    /// The second half of a layer for a tile: second = LN(first + W₂·gelu(W₁·first)).
+    fn feed_forward(&self, layer: &Layer<'_>, tile: &mut Tile<'_>, count: usize) {
         let config = self.model.config();
-        let (hidden, count, kernels) = (self.hidden(), tile.len(), self.kernels);
+        let (hidden, kernels) = (self.hidden(), self.kernels);
         let wide_width = config.feed_forward as usize;
-        let first = &memory.first[..count * hidden];
-        let scales = &mut memory.row_scales[..count];
-        let wide = &mut memory.wide[..count * wide_width];
-        let q = quantize_rows(kernels, first, hidden, memory.rows, scales);
+        let first = &tile.first[..count * hidden];
+        let scales = &mut tile.row_scales[..count];
+        let wide = &mut tile.wide[..count * wide_width];
+        let q = quantize_rows(kernels, first, hidden, tile.rows, scales);
         kernels.linear(&q, scales, &layer.feed_forward_in, wide);
         kernels.activate(wide, config.activation);
-        let q = quantize_rows(kernels, wide, wide_width, memory.rows, scales);
-        let second = &mut memory.second[..count * hidden];
+        let q = quantize_rows(kernels, wide, wide_width, tile.rows, scales);
+        let second = &mut tile.second[..count * hidden];
         kernels.linear(&q, scales, &layer.feed_forward_out, second);
-        for (t, (x, first)) in
-            tile.zip(second.chunks_exact_mut(hidden).zip(first.chunks_exact(hidden)))
-        {
+        for (x, first) in second.chunks_exact_mut(hidden).zip(first.chunks_exact(hidden)) {
             kernels.add_norm_row(x, first, &layer.feed_forward_norm, config.epsilon);
-            let (q, scales) = stored(t, hidden);
-            kernels.store_row(x, &mut memory.x[q], &mut memory.x_scales[scales]);
         }
     }
 
@@ -260,19 +304,50 @@ impl Pass<'_, '_> {
             return;
         };
         let (hidden, kernels) = (self.hidden(), self.kernels);
-        let scales = &mut memory.row_scales[..1];
-        let x = row(kernels, memory.x, memory.x_scales, 0, memory.residual, hidden);
-        let mut q = quantize_rows(kernels, x, hidden, memory.rows, scales);
+        let scales = &mut memory.tile.row_scales[..1];
+        let x = row(kernels, memory.x, memory.x_scales, 0, memory.tile.residual, hidden);
+        let mut q = quantize_rows(kernels, x, hidden, memory.tile.rows, scales);
         if let Some(pooler) = &self.model.pooler {
-            let pooled = &mut memory.first[..hidden];
+            let pooled = &mut memory.tile.first[..hidden];
             kernels.linear(&q, scales, pooler, pooled);
             for value in pooled.iter_mut() {
                 *value = tanh(*value);
             }
-            q = quantize_rows(kernels, pooled, hidden, memory.rows, scales);
+            q = quantize_rows(kernels, pooled, hidden, memory.tile.rows, scales);
         }
         kernels.linear(&q, scales, head, memory.label_logits);
     }
+}
+
+/// Rows of the residual stream, see [`crate::ops::store_row`].
+#[derive(Clone, Copy)]
+pub(crate) struct Stream<'a> {
+    pub q: &'a [i8],
+    pub scales: &'a [f32],
+}
+
+/// The same, to be replaced.
+pub(crate) struct StreamMut<'a> {
+    pub q: &'a mut [i8],
+    pub scales: &'a mut [f32],
+}
+
+/// Keys and values of all heads.
+#[derive(Clone, Copy)]
+pub(crate) struct Heads<'a> {
+    pub keys: &'a [i8],
+    pub values: &'a [i8],
+    pub key_scales: &'a [f32],
+    pub value_scales: &'a [f32],
+}
+
+/// Those of some heads, to be computed.
+pub(crate) struct HeadsMut<'a> {
+    pub heads: Range<usize>,
+    pub keys: &'a mut [i8],
+    pub values: &'a mut [i8],
+    pub key_scales: &'a mut [f32],
+    pub value_scales: &'a mut [f32],
 }
 
 fn tiles(rows: usize, tile: usize) -> impl Iterator<Item = Range<usize>> {

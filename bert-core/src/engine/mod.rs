@@ -18,6 +18,8 @@ mod self_test;
 mod session;
 mod spans;
 mod tags;
+#[cfg(feature = "std")]
+mod threads;
 
 pub use answer::{AnswerOptions, window_overlap};
 pub use classify::{Classification, Label};
@@ -26,9 +28,9 @@ pub use forward::Rows;
 pub use multi_label::MultiLabel;
 pub use read::longest_first;
 pub use regress::Regression;
-#[cfg(feature = "std")]
-pub use scratch::ScratchVec;
 pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, fast_scratch_bytes, scratch_bytes};
+#[cfg(feature = "std")]
+pub use scratch::{ScratchVec, threaded_scratch_bytes};
 pub use search::{Answer, AnswerSearch, Answers, SpanWindow};
 pub use session::{Output, Session};
 pub use spans::{Span, Spans};

@@ -70,11 +70,19 @@ impl ScratchVec {
         ScratchVec { blocks: vec![0; bytes.div_ceil(size_of::<u128>())], bytes }
     }
 
-    /// As much as `model` is fastest with, for texts of its `max_length`.
+    /// As much as `model` is fastest with on one thread, for texts of its `max_length`.
     #[must_use]
     pub fn of(model: &crate::Model<'_>) -> Self {
         let config = model.config();
         Self::new(fast_scratch_bytes(&config.shape(), config.max_length as usize))
+    }
+
+    /// As [`ScratchVec::of`], for a session of several threads.
+    #[must_use]
+    pub fn for_threads(model: &crate::Model<'_>, threads: usize) -> Self {
+        let config = model.config();
+        let tokens = config.max_length as usize;
+        Self::new(threaded_scratch_bytes(&config.shape(), tokens, threads))
     }
 }
 
@@ -109,57 +117,75 @@ pub struct Shape {
     pub tags: usize,
 }
 
-/// Sizes of the parts, in elements.
-struct Plan {
-    /// Length and bytes of an element, in the order of [`Memory::divide`].
-    parts: [(u64, u64); 20],
+/// Lengths of parts and bytes of their elements, in the order in which they are divided.
+struct Plan<const N: usize>([(u64, u64); N]);
+
+/// What there is once: the stream of the tokens, logits, ids.
+const fn once(shape: &Shape, tokens: usize) -> Plan<11> {
+    let (t, h) = (tokens as u64, shape.hidden as u64);
+    let (heads, panels) = head_panels(shape, tokens);
+    Plan([
+        (t * h.div_ceil(GROUP as u64), 4),
+        (heads * t, 4),
+        (heads * t, 4),
+        (shape.labels as u64, 4),
+        (shape.tags as u64, 4),
+        (t, 4),
+        (t, 4),
+        (t, 4),
+        (t, 4),
+        (t * h, 1),
+        (heads * (panels.key_bytes() as u64 + panels.value_bytes() as u64), 1),
+    ])
 }
 
-impl Plan {
-    const fn new(shape: &Shape, tokens: usize, tile: usize) -> Self {
-        let Shape { hidden, heads, feed_forward, labels, tags } = *shape;
-        // A model has at least one head; a shape of none is as good as one.
-        let heads = if heads == 0 { 1 } else { heads };
-        let panels = HeadPanels { tokens, width: hidden / heads };
-        let (t, h, a, rows) = (tokens as u64, hidden as u64, heads as u64, tile as u64);
-        let row = hidden.next_multiple_of(ROW_ALIGN) as u64;
-        let wide_row = feed_forward.next_multiple_of(ROW_ALIGN) as u64;
-        let head_row = panels.width.next_multiple_of(ROW_ALIGN) as u64;
-        let token_row = tokens.next_multiple_of(ROW_ALIGN) as u64;
-        Plan {
-            parts: [
-                (t * h.div_ceil(GROUP as u64), 4),
-                (a * t, 4),
-                (a * t, 4),
-                (rows * h, 4),
-                (rows * h, 4),
-                (rows * h, 4),
-                (rows * larger(feed_forward as u64, 2 * head_row), 4),
-                (rows, 4),
-                (rows, 4),
-                (rows * token_row, 4),
-                (labels as u64, 4),
-                (tags as u64, 4),
-                (t, 4),
-                (t, 4),
-                (t, 4),
-                (t, 4),
-                (t * h, 1),
-                (a * (panels.key_bytes() as u64 + panels.value_bytes() as u64), 1),
-                (rows * larger(larger(row, wide_row), head_row), 1),
-                (2 * rows * token_row, 1),
-            ],
-        }
-    }
+/// What each thread has for the rows it has in flight.
+const fn in_flight(shape: &Shape, tokens: usize, rows: usize) -> Plan<9> {
+    let (h, wide) = (shape.hidden as u64, shape.feed_forward as u64);
+    let (_, panels) = head_panels(shape, tokens);
+    let (rows, align) = (rows as u64, ROW_ALIGN as u64);
+    let head_row = panels.width.next_multiple_of(ROW_ALIGN) as u64;
+    let token_row = (tokens as u64).next_multiple_of(align);
+    let row = larger(h, wide).next_multiple_of(align);
+    Plan([
+        (rows * h, 4),
+        (rows * h, 4),
+        (rows * h, 4),
+        (rows * larger(wide, 2 * head_row), 4),
+        (rows, 4),
+        (rows, 4),
+        (rows * token_row, 4),
+        (rows * larger(row, head_row), 1),
+        (2 * rows * token_row, 1),
+    ])
+}
 
+/// Heads, and where their keys and values lie; a shape without a head is as good as one with one.
+const fn head_panels(shape: &Shape, tokens: usize) -> (u64, HeadPanels) {
+    let heads = if shape.heads == 0 { 1 } else { shape.heads };
+    (heads as u64, HeadPanels { tokens, width: shape.hidden / heads })
+}
+
+impl<const N: usize> Plan<N> {
     const fn bytes(&self) -> u64 {
         let mut total = 0u64;
         let mut i = 0;
-        while i < self.parts.len() {
-            total += (self.parts[i].0 * self.parts[i].1).next_multiple_of(SCRATCH_ALIGN as u64);
+        while i < N {
+            total += (self.0[i].0 * self.0[i].1).next_multiple_of(SCRATCH_ALIGN as u64);
             i += 1;
         }
         total
+    }
+
+    /// The parts, off the front of `rest`. Every part starts at a multiple of [`SCRATCH_ALIGN`].
+    fn take<'s>(&self, rest: &mut &'s mut [u8]) -> [&'s mut [u8]; N] {
+        self.0.map(|(length, size)| {
+            let used = (length * size) as usize;
+            let all = core::mem::take(rest);
+            let (head, tail) = all.split_at_mut(used.next_multiple_of(SCRATCH_ALIGN));
+            *rest = tail;
+            &mut head[..used]
+        })
     }
 }
 
@@ -173,42 +199,36 @@ const fn larger(a: u64, b: u64) -> u64 {
 /// A session takes more if it is given more, and is faster then; see [`fast_scratch_bytes`].
 #[must_use]
 pub const fn scratch_bytes(shape: &Shape, tokens: usize) -> usize {
-    bytes_with(shape, tokens, TILES[0])
+    bytes_with(shape, tokens, TILES[0], 1)
 }
 
 /// Bytes of scratch memory with which a session is fastest: on machines with wide registers about
 /// twice as fast as with [`scratch_bytes`], with the same results.
 #[must_use]
 pub const fn fast_scratch_bytes(shape: &Shape, tokens: usize) -> usize {
-    bytes_with(shape, tokens, TILES[TILES.len() - 1])
+    bytes_with(shape, tokens, TILES[TILES.len() - 1], 1)
 }
 
-const fn bytes_with(shape: &Shape, tokens: usize, tile: usize) -> usize {
-    let total = Plan::new(shape, tokens, tile).bytes();
+/// As [`fast_scratch_bytes`], for a session of several threads.
+#[cfg(feature = "std")]
+#[must_use]
+pub const fn threaded_scratch_bytes(shape: &Shape, tokens: usize, threads: usize) -> usize {
+    bytes_with(shape, tokens, TILES[TILES.len() - 1], threads)
+}
+
+const fn bytes_with(shape: &Shape, tokens: usize, tile: usize, threads: usize) -> usize {
+    let each = in_flight(shape, tokens, tile).bytes();
+    let total = once(shape, tokens).bytes().saturating_add(each.saturating_mul(threads as u64));
     if total > u32::MAX as u64 { usize::MAX } else { total as usize }
 }
 
 /// The scratch memory, divided.
 pub(crate) struct Memory<'s> {
-    /// Rows that go through a matrix together.
-    pub tile: usize,
     /// Scales of the residual stream \[T, ⌈H / 32⌉\].
     pub x_scales: &'s mut [f32],
     /// Scales of keys and values \[A, T\].
     pub key_scales: &'s mut [f32],
     pub value_scales: &'s mut [f32],
-    /// Rows in flight \[tile, H\].
-    pub residual: &'s mut [f32],
-    pub first: &'s mut [f32],
-    pub second: &'s mut [f32],
-    /// Rows in flight \[tile, max(F, 2 D rounded up)\].
-    pub wide: &'s mut [f32],
-    /// Scales of quantized rows \[tile\].
-    pub row_scales: &'s mut [f32],
-    /// Scales of the queries in flight of one head, then the factors of their weights \[tile\].
-    pub query_scales: &'s mut [f32],
-    /// Attention scores of the rows in flight \[tile, T rounded up\].
-    pub scores: &'s mut [f32],
     /// Logits of `[CLS]` \[labels or outputs\] and of one word \[tags\].
     pub label_logits: &'s mut [f32],
     pub tag_logits: &'s mut [f32],
@@ -222,9 +242,32 @@ pub(crate) struct Memory<'s> {
     pub x: &'s mut [i8],
     /// Keys of all heads, then values of all heads, see [`HeadPanels`].
     pub keys_values: &'s mut [i8],
-    /// Quantized rows \[tile, the widest rounded up\].
+    /// The rows in flight.
+    pub tile: Tile<'s>,
+    /// Those of other threads.
+    #[cfg(feature = "std")]
+    pub others: Vec<Tile<'s>>,
+}
+
+/// A few rows that go through the matrices together.
+pub(crate) struct Tile<'s> {
+    /// Most rows.
+    pub most: usize,
+    /// \[rows, H\] each.
+    pub residual: &'s mut [f32],
+    pub first: &'s mut [f32],
+    pub second: &'s mut [f32],
+    /// \[rows, max(F, 2 D rounded up)\].
+    pub wide: &'s mut [f32],
+    /// Scales of quantized rows \[rows\].
+    pub row_scales: &'s mut [f32],
+    /// Scales of the queries of one head, then the factors of their weights \[rows\].
+    pub query_scales: &'s mut [f32],
+    /// Attention scores \[rows, T rounded up\].
+    pub scores: &'s mut [f32],
+    /// Quantized rows \[rows, the widest rounded up\].
     pub rows: &'s mut [i8],
-    /// Attention weights of the rows in flight, two digits each \[2 tile, T rounded up\].
+    /// Attention weights, two digits each \[2 rows, T rounded up\].
     pub digits: &'s mut [i8],
 }
 
@@ -232,9 +275,19 @@ pub(crate) struct Memory<'s> {
 pub(crate) const NOT_FIRST: u32 = u32::MAX;
 
 impl<'s> Memory<'s> {
-    /// Divides as much of `bytes` as is of use, at least [`scratch_bytes`].
+    /// Divides as much of `bytes` as is of use, at least [`scratch_bytes`], for one thread.
     pub(crate) fn divide(bytes: &'s mut [u8], shape: &Shape, tokens: usize) -> Result<Self, Error> {
-        let needed = scratch_bytes(shape, tokens);
+        Self::divide_among(bytes, shape, tokens, 1)
+    }
+
+    /// The same for several threads.
+    pub(crate) fn divide_among(
+        bytes: &'s mut [u8],
+        shape: &Shape,
+        tokens: usize,
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let needed = bytes_with(shape, tokens, TILES[0], threads);
         if bytes.len() < needed || needed == usize::MAX {
             let clip = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             return Err(Error::Scratch { needed: clip(needed), found: clip(bytes.len()) });
@@ -242,43 +295,46 @@ impl<'s> Memory<'s> {
         if !(bytes.as_ptr() as usize).is_multiple_of(SCRATCH_ALIGN) {
             return Err(Error::ScratchAlignment);
         }
-        let fits = |tile: &usize| bytes_with(shape, tokens, *tile) <= bytes.len();
-        let tile = TILES.into_iter().rev().find(fits).unwrap_or(TILES[0]);
-        let Plan { parts } = Plan::new(shape, tokens, tile);
+        let fits = |tile: &usize| bytes_with(shape, tokens, *tile, threads) <= bytes.len();
+        let most = TILES.into_iter().rev().find(fits).unwrap_or(TILES[0]);
+        let plan = in_flight(shape, tokens, most);
         let mut rest = bytes;
-        let mut part = 0;
-        let mut take = || {
-            let (length, size) = parts[part];
-            part += 1;
-            let used = (length * size) as usize;
-            let all = core::mem::take(&mut rest);
-            let (head, tail) = all.split_at_mut(used.next_multiple_of(SCRATCH_ALIGN));
-            rest = tail;
-            &mut head[..used]
-        };
-        // Every part starts at a multiple of SCRATCH_ALIGN, so the casts cannot fail.
+        let [x_scales, key_scales, value_scales, labels, tags, ids, words, starts, ends, x, panels] =
+            once(shape, tokens).take(&mut rest);
+        // Parts are aligned and whole, so the casts cannot fail.
         Ok(Memory {
-            tile,
-            x_scales: bytemuck::cast_slice_mut(take()),
-            key_scales: bytemuck::cast_slice_mut(take()),
-            value_scales: bytemuck::cast_slice_mut(take()),
-            residual: bytemuck::cast_slice_mut(take()),
-            first: bytemuck::cast_slice_mut(take()),
-            second: bytemuck::cast_slice_mut(take()),
-            wide: bytemuck::cast_slice_mut(take()),
-            row_scales: bytemuck::cast_slice_mut(take()),
-            query_scales: bytemuck::cast_slice_mut(take()),
-            scores: bytemuck::cast_slice_mut(take()),
-            label_logits: bytemuck::cast_slice_mut(take()),
-            tag_logits: bytemuck::cast_slice_mut(take()),
-            ids: bytemuck::cast_slice_mut(take()),
-            words: bytemuck::cast_slice_mut(take()),
-            starts: bytemuck::cast_slice_mut(take()),
-            ends: bytemuck::cast_slice_mut(take()),
-            x: bytemuck::cast_slice_mut(take()),
-            keys_values: bytemuck::cast_slice_mut(take()),
-            rows: bytemuck::cast_slice_mut(take()),
-            digits: bytemuck::cast_slice_mut(take()),
+            x_scales: bytemuck::cast_slice_mut(x_scales),
+            key_scales: bytemuck::cast_slice_mut(key_scales),
+            value_scales: bytemuck::cast_slice_mut(value_scales),
+            label_logits: bytemuck::cast_slice_mut(labels),
+            tag_logits: bytemuck::cast_slice_mut(tags),
+            ids: bytemuck::cast_slice_mut(ids),
+            words: bytemuck::cast_slice_mut(words),
+            starts: bytemuck::cast_slice_mut(starts),
+            ends: bytemuck::cast_slice_mut(ends),
+            x: bytemuck::cast_slice_mut(x),
+            keys_values: bytemuck::cast_slice_mut(panels),
+            tile: Tile::new(most, plan.take(&mut rest)),
+            #[cfg(feature = "std")]
+            others: (1..threads).map(|_| Tile::new(most, plan.take(&mut rest))).collect(),
         })
+    }
+}
+
+impl<'s> Tile<'s> {
+    fn new(most: usize, parts: [&'s mut [u8]; 9]) -> Self {
+        let [residual, first, second, wide, row_scales, query_scales, scores, rows, digits] = parts;
+        Tile {
+            most,
+            residual: bytemuck::cast_slice_mut(residual),
+            first: bytemuck::cast_slice_mut(first),
+            second: bytemuck::cast_slice_mut(second),
+            wide: bytemuck::cast_slice_mut(wide),
+            row_scales: bytemuck::cast_slice_mut(row_scales),
+            query_scales: bytemuck::cast_slice_mut(query_scales),
+            scores: bytemuck::cast_slice_mut(scores),
+            rows: bytemuck::cast_slice_mut(rows),
+            digits: bytemuck::cast_slice_mut(digits),
+        }
     }
 }

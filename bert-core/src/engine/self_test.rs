@@ -33,8 +33,8 @@ impl Session<'_, '_> {
         let mut crc = crc32fast::Hasher::new();
         let memory = &mut self.memory;
         add(&mut crc, memory.label_logits);
-        let (x, scales, row) = (&*memory.x, &*memory.x_scales, &mut *memory.residual);
-        let mut rows = LastRows { kernels, hidden, x, scales, row, q: memory.rows };
+        let (x, scales, row) = (&*memory.x, &*memory.x_scales, &mut *memory.tile.residual);
+        let mut rows = LastRows { kernels, hidden, x, scales, row, q: memory.tile.rows };
         if let Some(head) = &self.model.span_head {
             for token in 0..input.tokens {
                 let mut logits = [0.0; 2];
@@ -43,7 +43,7 @@ impl Session<'_, '_> {
             }
         }
         if let Head::Embed { pooling } = head {
-            let vector = &mut memory.first[..hidden];
+            let vector = &mut memory.tile.first[..hidden];
             pool(&mut rows, input.tokens, pooling, vector);
             add(&mut crc, vector);
         }

@@ -59,10 +59,30 @@ impl<'m, 's> Session<'m, 's> {
         if limit > most || limit < 3 {
             return Err(Error::too_many_tokens(limit, most));
         }
-        let memory = Memory::divide(scratch, &model.config().shape(), limit)?;
+        Self::with_memory(model, Memory::divide(scratch, &model.config().shape(), limit)?, limit)
+    }
+
+    fn with_memory(model: &Model<'m>, memory: Memory<'s>, limit: usize) -> Result<Self, Error> {
         let tokenizer = Tokenizer::new(*model.vocabulary(), model.config().tokenizer)?;
         let kernels = arch::detect();
         Ok(Session { model: *model, tokenizer, memory, limit, kernels })
+    }
+
+    /// A session of several threads, for long texts: one of `threads` for each 32 tokens at most. The
+    /// answers stay the same. [`crate::ScratchVec::for_threads`] makes the memory.
+    ///
+    /// # Errors
+    /// As [`Session::new`]; no thread counts as one.
+    #[cfg(feature = "std")]
+    pub fn with_threads(
+        model: &Model<'m>,
+        scratch: &'s mut [u8],
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let most = model.config().max_length as usize;
+        let shape = model.config().shape();
+        let memory = Memory::divide_among(scratch, &shape, most, threads.max(1))?;
+        Self::with_memory(model, memory, most)
     }
 
     /// Runs on these kernels instead of those of [`arch::detect`]; the answers stay the same.
@@ -120,8 +140,8 @@ impl<'m, 's> Session<'m, 's> {
                 hidden: config.hidden as usize,
                 x: self.memory.x,
                 scales: self.memory.x_scales,
-                row: self.memory.residual,
-                q: self.memory.rows,
+                row: self.memory.tile.residual,
+                q: self.memory.tile.rows,
             },
         })
     }

@@ -59,6 +59,7 @@ impl Layout {
     }
 
     /// The encoding of a section whose matrices lie like this.
+    #[cfg(feature = "std")]
     pub(crate) const fn encoding(self) -> Encoding {
         match self {
             Layout::Rows => Encoding::Int8Rows,
@@ -136,6 +137,20 @@ impl<'a> Matrix<'a> {
         self.scales.check(kind, 0.0, MAX_SCALE)?;
         self.biases.check(kind, -MAX_PARAMETER, MAX_PARAMETER)?;
         Ok(self)
+    }
+
+    /// Some of the channels, which in panels begin with one.
+    pub(crate) fn channels(&self, range: core::ops::Range<usize>) -> Self {
+        let bytes = |n: usize| self.layout.bytes(n, self.columns) as usize;
+        let floats =
+            |floats: &Floats<'a>| Floats::new(floats.bytes()[range.clone()].as_flattened());
+        Matrix {
+            rows: range.len(),
+            scales: floats(&self.scales),
+            biases: floats(&self.biases),
+            weights: &self.weights[bytes(range.start)..bytes(range.end)],
+            ..*self
+        }
     }
 
     /// Weight of channel `n` and input `k`; 0 outside.

@@ -61,11 +61,14 @@ fn fold_max(x: &[f32], start: f32, f: impl Fn(f32) -> f32) -> f32 {
         let value = f(value);
         *lane = if value > *lane { value } else { *lane };
     }
-    let mut best = start;
-    for lane in lanes {
-        best = if lane > best { lane } else { best };
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = if lanes[i + width] > lanes[i] { lanes[i + width] } else { lanes[i] };
+        }
+        width /= 2;
     }
-    best
+    lanes[0]
 }
 
 #[cfg(test)]

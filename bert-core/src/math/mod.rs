@@ -28,8 +28,13 @@ pub(crate) fn round_to_int(x: f32) -> i32 {
 }
 
 /// Square root, correctly rounded, of `x` ≥ 0.
-#[inline]
+#[inline(always)]
 pub fn sqrt(x: f32) -> f32 {
+    // Both round correctly, so they agree. That of `std` is one instruction in the encoding of the code
+    // around it; an SSE instruction among AVX ones would wait for all of a register.
+    #[cfg(feature = "std")]
+    return x.sqrt();
+    #[cfg(not(feature = "std"))]
     libm::sqrtf(x)
 }
 

@@ -36,9 +36,16 @@ impl HeadPanels {
     #[inline(always)]
     pub fn store_key(&self, q: &[i8], keys: &mut [i8], token: usize) {
         let start = Layout::Panels.place(self.width, token, 0);
-        let quads = keys[start..].chunks_mut(PANEL * QUAD);
-        for (q, quad) in q[..self.width].chunks(QUAD).zip(quads) {
-            quad[..q.len()].copy_from_slice(q);
+        let mut quads = keys[start..].chunks_mut(PANEL * QUAD);
+        // Whole quads as what they are, one word: a copy of any length would be a call.
+        let (whole, rest) = q[..self.width].as_chunks::<QUAD>();
+        for (q, quad) in whole.iter().zip(&mut quads) {
+            if let Some(place) = quad.first_chunk_mut() {
+                *place = *q;
+            }
+        }
+        if let Some(quad) = quads.next() {
+            quad.iter_mut().zip(rest).for_each(|(place, q)| *place = *q);
         }
     }
 

@@ -10,17 +10,19 @@ use core::ops::ControlFlow;
 
 use super::TokenizerConfig;
 use super::tables::RANKS;
-use super::unicode::{self, Kind, Record};
+use super::unicode::{self, Decomposition, Entry, Kind, Record};
 
 /// Takes normalized characters. `source` is where the character they come from starts in the text,
 /// in bytes, and `width` how many bytes that has.
 pub(super) trait Receiver {
     /// A character of a word.
     fn letter(&mut self, c: char, source: usize, width: usize);
-    /// The same for the most frequent case, a byte of ASCII made from a byte of ASCII.
-    fn ascii_letter(&mut self, c: u8, source: usize);
+    /// Characters of a word in the most frequent case: ASCII, made from as many bytes of ASCII.
+    fn ascii_letters(&mut self, letters: impl ExactSizeIterator<Item = u8>, source: usize);
     /// A character that is a word of its own.
     fn punctuation(&mut self, c: char, source: usize, width: usize) -> ControlFlow<()>;
+    /// The same for ASCII.
+    fn ascii_punctuation(&mut self, c: u8, source: usize) -> ControlFlow<()>;
     /// The word ends, if there is one.
     fn space(&mut self) -> ControlFlow<()>;
 }
@@ -33,8 +35,9 @@ pub(super) fn normalize(
 ) -> ControlFlow<()> {
     let ascii = if config.lower_case { &ASCII_LOWER } else { &ASCII_CASED };
     let mut normalizer = Normalizer { text, config, receiver };
+    let bytes = text.as_bytes();
     let mut at = 0;
-    while let Some(&byte) = text.as_bytes().get(at) {
+    while let Some(&byte) = bytes.get(at) {
         let Some(&action) = ascii.get(usize::from(byte)) else {
             at = normalizer.beyond_ascii(at)?;
             continue;
@@ -42,10 +45,15 @@ pub(super) fn normalize(
         match action {
             REMOVED => {}
             SPACE => normalizer.receiver.space()?,
-            PUNCTUATION.. => {
-                normalizer.receiver.punctuation(char::from(action - PUNCTUATION), at, 1)?;
+            PUNCTUATION.. => normalizer.receiver.ascii_punctuation(byte, at)?,
+            _ => {
+                let rest = &bytes[at..];
+                let count = rest.iter().take_while(|&&byte| is_letter(ascii, byte)).count();
+                let letters = rest[..count].iter().map(|&byte| ascii[usize::from(byte & 0x7F)]);
+                normalizer.receiver.ascii_letters(letters, at);
+                at += count;
+                continue;
             }
-            letter => normalizer.receiver.ascii_letter(letter, at),
         }
         at += 1;
     }
@@ -60,6 +68,10 @@ const PUNCTUATION: u8 = 0x80;
 static ASCII_LOWER: [u8; 128] = ascii_actions(true);
 static ASCII_CASED: [u8; 128] = ascii_actions(false);
 
+fn is_letter(ascii: &[u8; 128], byte: u8) -> bool {
+    ascii.get(usize::from(byte)).is_some_and(|&action| action > SPACE && action < PUNCTUATION)
+}
+
 const fn ascii_actions(lower: bool) -> [u8; 128] {
     let mut actions = [REMOVED; 128];
     let mut byte = 0;
@@ -67,7 +79,7 @@ const fn ascii_actions(lower: bool) -> [u8; 128] {
         actions[byte as usize] = match byte {
             b'\t' | b'\n' | b'\r' | b' ' => SPACE,
             _ if byte.is_ascii_control() => REMOVED,
-            _ if byte.is_ascii_punctuation() => byte | PUNCTUATION,
+            _ if byte.is_ascii_punctuation() => PUNCTUATION,
             _ if lower => byte.to_ascii_lowercase(),
             _ => byte,
         };
@@ -88,8 +100,10 @@ impl<R: Receiver> Normalizer<'_, R> {
         let Some(c) = self.text[at..].chars().next() else {
             return ControlFlow::Break(());
         };
-        let next = at + c.len_utf8();
-        let record = unicode::record(c);
+        let width = c.len_utf8();
+        let next = at + width;
+        let entry = Entry::of(c);
+        let record = entry.record();
         let kind = record.kind();
         if kind == Kind::Removed {
             return ControlFlow::Continue(next);
@@ -103,14 +117,16 @@ impl<R: Receiver> Normalizer<'_, R> {
             self.receiver.space()?;
         }
         if !self.config.strip_accents {
-            self.put(c, record, at)?;
+            self.put(c, record, at, width)?;
         } else if kind != Kind::Mark {
-            for &part in unicode::decomposition(c).parts(&c) {
-                let record = unicode::record(part);
+            let decomposition = entry.decomposition(c);
+            for &part in decomposition.parts(&c) {
+                let whole = matches!(decomposition, Decomposition::None);
+                let record = if whole { record } else { unicode::record(part) };
                 if record.rank() > 0 {
                     return self.run(at);
                 }
-                self.put(part, record, at)?;
+                self.put(part, record, at, width)?;
             }
         }
         if alone {
@@ -119,10 +135,9 @@ impl<R: Receiver> Normalizer<'_, R> {
         ControlFlow::Continue(next)
     }
 
-    /// Lower-cases and hands over a character that comes from the one at `source`.
-    fn put(&mut self, c: char, record: Record, source: usize) -> ControlFlow<()> {
+    /// Lower-cases and hands over a character that comes from the `width` bytes at `source`.
+    fn put(&mut self, c: char, record: Record, source: usize, width: usize) -> ControlFlow<()> {
         let (c, extra) = if self.config.lower_case { record.lower(c) } else { (c, None) };
-        let width = self.text[source..].chars().next().map_or(0, char::len_utf8);
         if record.kind() == Kind::Punctuation {
             return self.receiver.punctuation(c, source, width);
         }
@@ -160,7 +175,7 @@ impl<R: Receiver> Normalizer<'_, R> {
         for rank in (2..RANKS).step_by(2) {
             let mut count = run.clone().filter(|(_, _, record)| record.rank() < rank).count();
             let starter_char = starter.map(|at| first_char(text, at)).unwrap_or_default();
-            let starter_parts = unicode::decomposition(starter_char);
+            let starter_parts = Entry::of(starter_char).decomposition(starter_char);
             let of_starter = starter_parts
                 .parts(&starter_char)
                 .iter()
@@ -179,7 +194,8 @@ impl<R: Receiver> Normalizer<'_, R> {
                     origins_passed += 1;
                     origin = origins.next().map_or(origin, |(at, ..)| at);
                 }
-                self.put(c, record, origin)?;
+                let width = text[origin..].chars().next().map_or(0, char::len_utf8);
+                self.put(c, record, origin, width)?;
             }
         }
         ControlFlow::Continue(end)

@@ -85,40 +85,48 @@ impl Decomposition {
     }
 }
 
-/// Position of `c` in [`RECORDS`] or, beyond it, in [`DECOMPOSITIONS`].
-fn position(c: char) -> usize {
-    let point = c as usize;
-    let leaf = point / LEAF;
-    let branch = usize::from(ROOTS[leaf / BRANCH]);
-    let leaf = usize::from(BRANCHES[branch * BRANCH + leaf % BRANCH]);
-    usize::from(LEAVES[leaf * LEAF + point % LEAF])
+/// A character's position in [`RECORDS`] or, beyond it, in [`DECOMPOSITIONS`].
+#[derive(Clone, Copy)]
+pub(super) struct Entry(usize);
+
+impl Entry {
+    pub(super) fn of(c: char) -> Entry {
+        let point = c as usize;
+        let leaf = point / LEAF;
+        let branch = usize::from(ROOTS[leaf / BRANCH]);
+        let leaf = usize::from(BRANCHES[branch * BRANCH + leaf % BRANCH]);
+        Entry(usize::from(LEAVES[leaf * LEAF + point % LEAF]))
+    }
+
+    pub(super) fn record(self) -> Record {
+        match RECORDS.get(self.0) {
+            Some(&record) => Record(record),
+            None => Record(RECORDS[(DECOMPOSITIONS[self.0 - RECORDS.len()] >> 22) as usize]),
+        }
+    }
+
+    /// The decomposition of `c`, whose entry this is, and which is of any kind but [`Kind::Mark`],
+    /// [`Kind::Space`] and [`Kind::Removed`].
+    pub(super) fn decomposition(self, c: char) -> Decomposition {
+        if let '\u{AC00}'..='\u{D7A3}' = c {
+            return hangul(u32::from(c) - 0xAC00);
+        }
+        if self.0 < RECORDS.len() {
+            return Decomposition::None;
+        }
+        let entry = DECOMPOSITIONS[self.0 - RECORDS.len()];
+        let value = entry & ((1 << 21) - 1);
+        if entry & 1 << 21 == 0 {
+            return char::from_u32(value).map_or(Decomposition::None, Decomposition::One);
+        }
+        let start = (value >> 3) as usize;
+        Decomposition::Pooled(&POOL[start..start + (value & 7) as usize])
+    }
 }
 
 /// The record of `c`.
 pub(super) fn record(c: char) -> Record {
-    let position = position(c);
-    match RECORDS.get(position) {
-        Some(&record) => Record(record),
-        None => Record(RECORDS[(DECOMPOSITIONS[position - RECORDS.len()] >> 22) as usize]),
-    }
-}
-
-/// The decomposition of `c`, of any kind but [`Kind::Mark`], [`Kind::Space`] and [`Kind::Removed`].
-pub(super) fn decomposition(c: char) -> Decomposition {
-    if let '\u{AC00}'..='\u{D7A3}' = c {
-        return hangul(u32::from(c) - 0xAC00);
-    }
-    let position = position(c);
-    if position < RECORDS.len() {
-        return Decomposition::None;
-    }
-    let entry = DECOMPOSITIONS[position - RECORDS.len()];
-    let value = entry & ((1 << 21) - 1);
-    if entry & 1 << 21 == 0 {
-        return char::from_u32(value).map_or(Decomposition::None, Decomposition::One);
-    }
-    let start = (value >> 3) as usize;
-    Decomposition::Pooled(&POOL[start..start + (value & 7) as usize])
+    Entry::of(c).record()
 }
 
 /// The arithmetic decomposition of the Unicode standard, section 3.12.

@@ -157,7 +157,9 @@ impl<'a> Vocabulary<'a> {
             return None;
         }
         let id = slot & MAX_PIECES;
-        let stored = self.text.as_bytes().get(self.start(id)?..self.start(id + 1)?)?;
+        let starts = self.starts.get(id as usize..)?.first_chunk()?;
+        let [start, end] = starts.map(|start| u32::from_le_bytes(start) as usize);
+        let stored = self.text.as_bytes().get(start..end)?;
         let stored = if continues { stored.strip_prefix(CONTINUATION.as_bytes())? } else { stored };
         (stored == piece).then_some(id)
     }

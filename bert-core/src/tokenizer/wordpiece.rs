@@ -5,7 +5,7 @@
 use core::ops::ControlFlow;
 
 use super::vocabulary::Vocabulary;
-use super::word::{MAX_WORD_CHARS, Word};
+use super::word::{MAX_WORD_CHARS, Word, is_char_start};
 
 /// The pieces of one word. A word whose end has no piece has none at all, so they are gathered
 /// before any is handed over.
@@ -21,13 +21,10 @@ impl Pieces {
         Self { ids: [0; MAX_WORD_CHARS], ends: [0; MAX_WORD_CHARS], count: 0 }
     }
 
-    /// Cuts `word`, of at most [`MAX_WORD_CHARS`] characters. False when it has no pieces.
+    /// Cuts `word`, of at most [`MAX_WORD_CHARS`] characters, which is no piece itself. False when it
+    /// has no pieces.
     pub(super) fn split(&mut self, vocabulary: &Vocabulary<'_>, word: &[u8]) -> bool {
         self.count = 0;
-        if let Some(id) = vocabulary.id(word) {
-            self.push(id, word.len());
-            return true;
-        }
         let mut start = 0;
         while start < word.len() {
             let Some((id, end)) = longest(vocabulary, word, start) else {
@@ -54,8 +51,7 @@ impl Pieces {
     ) -> ControlFlow<()> {
         let (mut start, mut first_char) = (0, 0);
         for (&id, &end) in self.ids.iter().zip(&self.ends).take(self.count) {
-            let piece = &word.bytes()[start..usize::from(end)];
-            let next_char = first_char + piece.iter().filter(|&&b| is_char_start(b)).count();
+            let next_char = first_char + word.chars_in(&word.bytes()[start..usize::from(end)]);
             let (from, to) = word.span(first_char, next_char - 1);
             sink(id, from, to, start == 0)?;
             (start, first_char) = (usize::from(end), next_char);
@@ -64,23 +60,37 @@ impl Pieces {
     }
 }
 
-/// Id and end of the longest piece of `word` at `start`. One pass: the hash of a piece is that of
-/// the piece without its last byte, and one step.
+/// Bytes of a piece up to which hashes are kept; nearly all pieces are shorter.
+const KEPT: usize = 32;
+
+/// Id and end of the longest piece of `word` at `start`.
+///
+/// Hashes grow from the front, a byte a step, but the piece that is wanted is the longest one; so the
+/// hashes are kept, and looked up from the back. Beyond [`KEPT`] bytes they are looked up as they
+/// come.
 fn longest(vocabulary: &Vocabulary<'_>, word: &[u8], start: usize) -> Option<(u32, usize)> {
     let continues = start > 0;
-    let mut hash = vocabulary.hash(continues);
-    let limit = word.len().min(start + vocabulary.longest(continues));
-    let mut found = None;
-    for end in start + 1..=limit {
-        hash = hash.push(word[end - 1]);
-        if word.get(end).is_none_or(|&b| is_char_start(b)) {
-            let id = vocabulary.find(hash, continues, &word[start..end]);
-            found = id.map(|id| (id, end)).or(found);
-        }
-    }
-    found
-}
+    let rest = &word[start..];
+    // The word as a whole is no piece.
+    let most = if continues { rest.len() } else { rest.len().saturating_sub(1) };
+    let limit = most.min(vocabulary.longest(continues));
+    let find = |hash, length: usize| {
+        let ends = rest.get(length).is_none_or(|&next| is_char_start(next));
+        let piece = rest.get(..length).filter(|_| ends)?;
+        Some((vocabulary.find(hash, continues, piece)?, start + length))
+    };
 
-fn is_char_start(byte: u8) -> bool {
-    byte & 0xC0 != 0x80
+    let mut hash = vocabulary.hash(continues);
+    let mut kept = [hash; KEPT];
+    for (place, &byte) in kept.iter_mut().zip(&rest[..limit]) {
+        hash = hash.push(byte);
+        *place = hash;
+    }
+    let mut found = None;
+    for length in KEPT + 1..=limit {
+        hash = hash.push(rest[length - 1]);
+        found = find(hash, length).or(found);
+    }
+    let mut kept = kept.iter().take(limit).enumerate().rev();
+    found.or_else(|| kept.find_map(|(last, &hash)| find(hash, last + 1)))
 }

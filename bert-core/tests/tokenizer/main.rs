@@ -1,6 +1,10 @@
 //! The tokenizer against Hugging Face `tokenizers`, over all of Unicode and over nasty texts.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
+mod corpus;
+mod hostile_text;
 mod hugging_face;
 mod parity;
 #[path = "../common/hugging_face.rs"]
@@ -94,13 +98,18 @@ fn unescaped(line: &str) -> String {
     text + rest
 }
 
-/// A file of the shared data, or `None`, with a line that says so.
-fn shared_data(name: &str) -> Option<String> {
+/// Where a file of the shared data is, if it is there.
+fn shared_path(name: &str) -> PathBuf {
     let root = std::env::var_os("BERT_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")),
         PathBuf::from,
     );
-    let path = root.join(name);
+    root.join(name)
+}
+
+/// A file of the shared data, or `None`, with a line that says so.
+fn shared_data(name: &str) -> Option<String> {
+    let path = shared_path(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) => {

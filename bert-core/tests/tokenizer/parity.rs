@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use bert_core::tokenizer::{Tokenizer, TokenizerConfig, Vocabulary, basic_words};
 use proptest::prelude::*;
 
+use crate::common::Random;
+use crate::hostile_text::hostile_text;
 use crate::hugging_face::{self, Reference};
 use crate::{configs, nasty, packed, shared_data, tokens, vocabularies, words};
 
@@ -66,6 +68,27 @@ fn real_text_is_tokenized_alike() {
 fn a_long_text_is_one_stream() {
     let text = nasty().join("\n").repeat(3);
     check(std::iter::once(text.as_str()), &configs()[..2]);
+}
+
+#[test]
+fn hostile_texts_are_tokenized_alike() {
+    const TEXTS: usize = 1000;
+    let mut random = Random(1);
+    let texts: Vec<String> = (0..TEXTS).map(|_| hostile_text(&mut random)).collect();
+    check(texts.iter().map(String::as_str), &configs());
+}
+
+#[test]
+fn hostile_texts_have_the_same_words() {
+    const TEXTS: u64 = 4000;
+    for (number, config) in (0..).zip(configs()) {
+        let mut random = Random(number);
+        for _ in 0..TEXTS {
+            let text = hostile_text(&mut random);
+            let theirs = hugging_face::words(&text, &config);
+            assert_eq!(words(&text, &config), theirs, "{config:?} {text:?}");
+        }
+    }
 }
 
 #[test]

@@ -12,14 +12,26 @@ const HALF_STEP_ERROR: f64 = 127.0 * 4.0 / 16_777_216.0;
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
     for dtype in [DType::F32, DType::Bf16] {
-        for (count, width) in [(1, 1), (5, 7), (4, 16), (33, 130), (9, 768), (2, 3072), (700, 3)] {
+        for (count, width, group) in [
+            (1, 1, 1),
+            (5, 7, 7),
+            (4, 16, 16),
+            (33, 130, 130),
+            (9, 768, 768),
+            (2, 3072, 3072),
+            (700, 3, 3),
+            (9, 768, 32),
+            (33, 36, 32),
+            (5, 30, 32),
+            (7, 131, 32),
+        ] {
             for in_place in [false, true] {
                 let how = if in_place { " in place" } else { "" };
                 rows.push(Case::new(
                     "fake_quantize",
-                    format!("R={count} W={width}{how}"),
+                    format!("R={count} W={width} G={group}{how}"),
                     dtype,
-                    move |ctx| check(ctx, count, width, in_place, dtype),
+                    move |ctx| check(ctx, count, width, group, in_place, dtype),
                 ));
             }
         }
@@ -31,6 +43,7 @@ fn check(
     ctx: &Context,
     rows: usize,
     width: usize,
+    group: usize,
     in_place: bool,
     dtype: DType,
 ) -> Result<(), CaseFailure> {
@@ -52,20 +65,23 @@ fn check(
     }
     let buffer = upload(ctx, &x, dtype);
     let out = if in_place { buffer.clone() } else { ctx.empty(dtype, rows * width) };
-    ops::fake_quantize_rows(ctx, FakeQuantizeRows { x: &buffer, out: &out, rows, width })?;
+    let args = FakeQuantizeRows { x: &buffer, out: &out, rows, width, group };
+    ops::fake_quantize_rows(ctx, args)?;
 
     let found = ctx.read_f32(&out)?;
-    for (number, (x, found)) in x.chunks(width).zip(found.chunks(width)).enumerate() {
-        let (expected, scale) = reference::row(x);
+    let cut = |row| <[f32]>::chunks(row, group);
+    let groups = x.chunks(width).flat_map(cut).zip(found.chunks(width).flat_map(cut));
+    for (number, (x, found)) in groups.enumerate() {
+        let (expected, scale) = reference::group(x);
         let expected: Vec<f64> =
             expected.iter().map(|&value| f64::from(round_to(value, dtype))).collect();
-        compare(&format!("row {number}"), found, &expected, Bound::EXACT)?;
+        compare(&format!("group {number}"), found, &expected, Bound::EXACT)?;
         // No value moves by more than half a step.
         let step = f64::from(scale);
         for (x, found) in widen(x).iter().zip(widen(found)) {
             let allowed = step * (0.5 + HALF_STEP_ERROR) + epsilon(dtype) * found.abs() + 1e-30;
             expect((x - found).abs() <= allowed, || {
-                format!("row {number}: {x:e} became {found:e} with steps of {step:e}")
+                format!("group {number}: {x:e} became {found:e} with steps of {step:e}")
             })?;
         }
     }

@@ -1,10 +1,11 @@
 //! Values as the int8 arithmetic of a device sees them, for quantization-aware training (Jacob et al.
 //! 2018).
 //!
-//! Per row, with `largest = max_w |x_w|`: `q = round(x · (127 / largest))`, ties to even, and
-//! `out = (largest / 127) · q`. A row whose largest magnitude is below [`SMALLEST`] becomes zeros.
-//! The rounding is that of `bert-core`, which quantizes activations by row: f32 throughout, one
-//! division for the factor and one for the scale. bf16 is widened first and rounded last.
+//! Per group of a row (the whole row, or 32 values of it), with `largest = max_w |x_w|`:
+//! `q = round(x · (127 / largest))`, ties to even, and `out = (largest / 127) · q`. A group whose
+//! largest magnitude is below [`SMALLEST`] becomes zeros. The rounding is that of `bert-core`, which
+//! quantizes activations by row and the residual stream by groups: f32 throughout, one division for
+//! the factor and one for the scale. bf16 is widened first and rounded last.
 //!
 //! The gradient is that of the identity (the straight-through estimator of Bengio et al. 2013), so
 //! there is no backward pass.
@@ -13,7 +14,7 @@
 //! and can take a value near a tie to the other neighbour, so the product goes through its bits on
 //! the way to the addition, which no compiler may look through. The divisions are correctly rounded on
 //! the CPU, on NVIDIA and on AMD; Vulkan allows 2.5 units in the last place, and a driver that uses
-//! them may choose the other neighbour next to a tie. A row is the work of one unit on a CPU and of
+//! them may choose the other neighbour next to a tie. A group is the work of one unit on a CPU and of
 //! one cube on a GPU.
 
 use cubecl::prelude::*;
@@ -33,6 +34,8 @@ pub struct FakeQuantizeRows<'a> {
     pub rows: usize,
     /// W.
     pub width: usize,
+    /// Values of a row that share a scale, W at most; the last group of a row has what is left.
+    pub group: usize,
 }
 
 /// Magnitudes below this count as zero, so that 127 / largest is finite.
@@ -40,16 +43,18 @@ const SMALLEST: f32 = 1e-30;
 /// The largest int8 in use; −128 is not.
 const LARGEST_INT: f32 = 127.0;
 
-/// `out = s · q` with s and q of each row.
+/// `out = s · q` with s and q of each group.
 ///
 /// # Errors
 ///
-/// Lengths or types that do not fit together, or W = 0.
+/// Lengths or types that do not fit together, W = 0 or groups of 0.
 pub fn fake_quantize_rows(ctx: &Context, args: FakeQuantizeRows<'_>) -> Result<(), KernelError> {
     const OP: &str = "fake_quantize_rows";
-    let FakeQuantizeRows { x, out, rows, width } = args;
-    if width == 0 {
-        return Err(KernelError::Size { op: OP, what: "width", expected: "positive", found: 0 });
+    let FakeQuantizeRows { x, out, rows, width, group } = args;
+    for (what, found) in [("width", width), ("group", group)] {
+        if found == 0 {
+            return Err(KernelError::Size { op: OP, what, expected: "positive", found });
+        }
     }
     expect_act(OP, "x", x)?;
     x.expect_len(OP, "x", rows * width)?;
@@ -59,8 +64,11 @@ pub fn fake_quantize_rows(ctx: &Context, args: FakeQuantizeRows<'_>) -> Result<(
     if rows == 0 {
         return Ok(());
     }
-    let vector = lanes(ctx, x.dtype(), width);
-    let teams = Teams::new(ctx, rows, width / vector);
+    // A vector lies in one group: it divides the group and what is left for the last one.
+    let group = group.min(width);
+    let vector = lanes(ctx, x.dtype(), group).min(lanes(ctx, x.dtype(), width));
+    let per_row = width.div_ceil(group);
+    let teams = Teams::new(ctx, rows * per_row, group / vector);
     let out_arg = if x.is_same(out) { BufferArg::alias(0, out.len()) } else { out.arg() };
     with_act!(x.dtype(), E => fake_quantize::launch::<E>(
         ctx.client(),
@@ -70,8 +78,10 @@ pub fn fake_quantize_rows(ctx: &Context, args: FakeQuantizeRows<'_>) -> Result<(
         x.arg(),
         out_arg,
         0,
-        rows,
+        rows * per_row,
+        per_row,
         width / vector,
+        group / vector,
         teams.team,
     ));
     Ok(())
@@ -83,15 +93,19 @@ fn fake_quantize<E: Float, N: Size>(
     x: &[Vector<E, N>],
     out: &mut [Vector<E, N>],
     no_bits: u32,
-    rows: usize,
-    vectors: usize,
+    groups: usize,
+    per_row: usize,
+    row_vectors: usize,
+    group_vectors: usize,
     #[comptime] team: usize,
 ) {
     let place = my_place(team);
     let rounder = Vector::<f32, N>::new(math::ROUNDER);
-    let mut row = my_team(team);
-    while row < rows {
-        let base = row * vectors;
+    let mut group = my_team(team);
+    while group < groups {
+        let column = group % per_row * group_vectors;
+        let base = group / per_row * row_vectors + column;
+        let vectors = min(group_vectors, row_vectors - column);
         let mut largest = Vector::<f32, N>::new(0.0f32);
         for v in range_stepped(place, vectors, team) {
             let value = Vector::<f32, N>::cast_from(x[base + v]);
@@ -100,7 +114,7 @@ fn fake_quantize<E: Float, N: Size>(
         let largest = reduce_lanes::<f32, N>(largest, Keep::Max);
         let largest = reduce_team::<f32>(largest, Keep::Max, team);
         let zero = largest < SMALLEST;
-        // Of a row of zeros the quotient is not finite and the scale is 0.
+        // Of a group of zeros the quotient is not finite and the scale is 0.
         let inverse = LARGEST_INT / select(zero, 1.0f32, largest);
         let scale = select(zero, 0.0f32, largest / LARGEST_INT);
         for v in range_stepped(place, vectors, team) {
@@ -110,7 +124,7 @@ fn fake_quantize<E: Float, N: Size>(
             let q = Vector::<f32, N>::cast_from(q);
             out[base + v] = Vector::cast_from(q * Vector::new(scale));
         }
-        row += team_count(team);
+        group += team_count(team);
     }
 }
 
@@ -119,8 +133,8 @@ fn fake_quantize<E: Float, N: Size>(
 pub(crate) mod reference {
     use super::{LARGEST_INT, SMALLEST};
 
-    /// s · q in f32, operation by operation, and s.
-    pub(crate) fn row(x: &[f32]) -> (Vec<f32>, f32) {
+    /// s · q of a group in f32, operation by operation, and s.
+    pub(crate) fn group(x: &[f32]) -> (Vec<f32>, f32) {
         let largest = x.iter().fold(0f32, |largest, x| largest.max(x.abs()));
         if largest < SMALLEST {
             return (vec![0.0; x.len()], 0.0);

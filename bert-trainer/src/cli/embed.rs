@@ -63,7 +63,7 @@ pub struct Args {
 
 /// The names of `bert-edge`.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum PoolingName {
+pub(super) enum PoolingName {
     /// The mean over all tokens.
     Mean,
     /// The row of `[CLS]`.

@@ -1,21 +1,24 @@
 //! `bert-trainer export`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use bert_core::format::Layout;
+use bert_core::{Model, Pooling};
 use serde_json::json;
 
+use super::embed::PoolingName;
 use super::{AnswerArgs, ReadArgs, Report, Task};
 use crate::atomic;
 use crate::data::tasks::{self, TaskKind};
 use crate::evaluate::{DevicePredictor, Predictor as _, evaluate};
-use crate::export::export;
+use crate::export::{ExportOptions, export};
 use crate::report::{DataFile, Int8Record, Metrics, RunRecord};
 
 /// Quantize a fine-tuned model to int8 and write it as one file for the device.
 ///
 /// The file holds the vocabulary, the labels, the exact scratch size and a self-test, and every
-/// section carries a checksum.
+/// section carries a checksum. With --embed, any checkpoint becomes a model that gives vectors.
 ///
 /// Example: bert-trainer export --model assistant --output model.bert --max-length 64 --eval test.tsv
 #[derive(Debug, clap::Args)]
@@ -36,15 +39,41 @@ pub struct Args {
     /// classify or pair.
     #[arg(long, value_enum)]
     task: Option<Task>,
+    /// Give a vector for a text instead of the task's answer: the mean over its tokens, or the row of
+    /// [CLS], from the last layer.
+    #[arg(long, value_enum, conflicts_with_all = ["task", "eval"])]
+    embed: Option<PoolingName>,
+    /// How the weights lie: panels suit every instruction set, rows the readers before version 3.
+    #[arg(long, value_enum, default_value = "panels")]
+    layout: LayoutName,
     #[command(flatten)]
     read: ReadArgs,
     #[command(flatten)]
     answers: AnswerArgs,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LayoutName {
+    /// Sixteen channels side by side, four inputs of each together.
+    Panels,
+    /// One channel after another.
+    Rows,
+}
+
 pub(super) fn run(args: Args) -> anyhow::Result<Report> {
-    let task = args.task.map(TaskKind::from);
-    let bytes = export(&args.model, task, args.max_length.map(|length| length as usize))?;
+    let options = ExportOptions {
+        task: args.task.map(TaskKind::from),
+        embed: args.embed.map(Pooling::from),
+        max_length: args.max_length.map(|length| length as usize),
+        layout: match args.layout {
+            LayoutName::Panels => Layout::Panels,
+            LayoutName::Rows => Layout::Rows,
+        },
+    };
+    let bytes = export(&args.model, &options)?;
+    if args.embed.is_some() {
+        return embedding(&args.output, &bytes);
+    }
     let mut predictor = DevicePredictor::from_bytes(&args.output, bytes)?;
     let mut lines = Vec::new();
     let (mut evaluation, mut int8) = (json!(null), None);
@@ -72,8 +101,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
             scratch_bytes: predictor.scratch_bytes() as u64,
         });
     }
-    atomic::write_file(&args.output, predictor.bytes())
-        .with_context(|| format!("{}: cannot write the model", args.output.display()))?;
+    write(&args.output, predictor.bytes())?;
     // The record is of use to the report alone: where it cannot be written, the model is no worse.
     if let Some(int8) = int8
         && let Err(error) = RunRecord::add_int8(&args.model, int8)
@@ -98,4 +126,31 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
             "eval": evaluation,
         }),
     })
+}
+
+/// A model that gives vectors has no examples to be evaluated on.
+fn embedding(output: &Path, bytes: &[u8]) -> anyhow::Result<Report> {
+    let model = Model::parse(bytes).with_context(|| output.display().to_string())?;
+    let (width, length) = (model.config().hidden, model.config().max_length);
+    let scratch = model.scratch_bytes(usize::from(length));
+    write(output, bytes)?;
+    Ok(Report {
+        lines: vec![format!(
+            "{}: {} bytes, {scratch} bytes of scratch, vectors of {width} numbers",
+            output.display(),
+            bytes.len()
+        )],
+        json: json!({
+            "output": output,
+            "model_bytes": bytes.len(),
+            "scratch_bytes": scratch,
+            "width": width,
+            "eval": null,
+        }),
+    })
+}
+
+fn write(output: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    atomic::write_file(output, bytes)
+        .with_context(|| format!("{}: cannot write the model", output.display()))
 }

@@ -7,6 +7,7 @@ use super::dropout::{DropoutPlan, Place};
 use super::flat::FlatBuffers;
 use super::layer::{Layer, LayerActivations};
 use super::modules::{Norm, Normed};
+use super::rounding::round_stream;
 use crate::config::Config;
 
 /// The three tables whose rows are added, in the order of [`DeviceBatch::groups`].
@@ -19,6 +20,8 @@ pub(super) struct Encoder {
     norm: Norm,
     layers: Vec<Layer>,
     hidden: usize,
+    /// Whether the residual stream is rounded, as a device keeps it.
+    rounds: bool,
     /// How many of the lowest layers are frozen, the embeddings with them; `None` if nothing is.
     pub frozen: Option<usize>,
 }
@@ -59,6 +62,7 @@ impl Encoder {
                 .map(|index| Layer::new(flat, config, index))
                 .collect(),
             hidden,
+            rounds: flat.rounds(TABLES[0]),
             frozen: None,
         }
     }
@@ -97,6 +101,9 @@ impl Encoder {
         // The norm keeps a sum of its own.
         drop(summed);
         let mut x = dropped(ctx, &embedded.out, dropout.at(0, Place::Embeddings))?;
+        if self.rounds {
+            round_stream(ctx, &x, self.hidden)?;
+        }
         let mut hidden = vec![x.clone()];
         let mut layers = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {

@@ -8,7 +8,7 @@ use super::dropout::{DropoutPlan, Place};
 use super::flat::FlatBuffers;
 use super::modules::{Linear, Norm, Normed};
 use super::parameters::PROJECTIONS;
-use super::rounding::round;
+use super::rounding::{round, round_stream};
 use crate::config::Config;
 
 /// One encoder layer: H in, H out.
@@ -108,6 +108,9 @@ impl Layer {
         let narrow = self.output.forward(ctx, &wide, tokens)?;
         let place = drop(Place::Output);
         let output = self.output_norm.forward(ctx, &narrow, Some(&attended.out), place)?;
+        if self.rounds {
+            round_stream(ctx, &output.out, self.heads * self.head_width)?;
+        }
 
         Ok(LayerActivations {
             input: input.clone(),

@@ -2,7 +2,8 @@
 //!
 //! As `bert-core` does it, symmetric and without calibration: weights by output channel and embedding
 //! tables by row; the input of every linear layer by token; queries, keys and values by token and
-//! head. Sums, residuals, layer norms, softmax and biases stay as they are.
+//! head; the residual stream between two layers by groups of a token's values. Sums, layer norms,
+//! softmax and biases stay as they are.
 //!
 //! The gradient of rounding is that of the identity (the straight-through estimator of Bengio et al.
 //! 2013): backward passes read the rounded values and give their gradients to the unrounded ones.
@@ -56,7 +57,10 @@ pub(super) fn refresh(
         let (x, out) = (from.slice(range.clone()), into.slice(range.clone()));
         if *rounds {
             let (rows, width) = (x.len() / width, *width);
-            ops::fake_quantize_rows(ctx, ops::FakeQuantizeRows { x: &x, out: &out, rows, width })?;
+            ops::fake_quantize_rows(
+                ctx,
+                ops::FakeQuantizeRows { x: &x, out: &out, rows, width, group: width },
+            )?;
         } else {
             ops::cast(ctx, &x, &out)?;
         }
@@ -68,14 +72,23 @@ pub(super) fn refresh(
 pub(super) fn rounded(ctx: &Context, x: &Buffer, width: usize) -> Result<Buffer, KernelError> {
     let out = ctx.empty(x.dtype(), x.len());
     let rows = x.len() / width;
-    ops::fake_quantize_rows(ctx, ops::FakeQuantizeRows { x, out: &out, rows, width })?;
+    ops::fake_quantize_rows(
+        ctx,
+        ops::FakeQuantizeRows { x, out: &out, rows, width, group: width },
+    )?;
     Ok(out)
 }
 
 /// Rounds `x: [rows, width]` by row where it lies.
 pub(super) fn round(ctx: &Context, x: &Buffer, width: usize) -> Result<(), KernelError> {
     let rows = x.len() / width;
-    ops::fake_quantize_rows(ctx, ops::FakeQuantizeRows { x, out: x, rows, width })
+    ops::fake_quantize_rows(ctx, ops::FakeQuantizeRows { x, out: x, rows, width, group: width })
+}
+
+/// Rounds the residual stream `x: [rows, width]` by groups where it lies.
+pub(super) fn round_stream(ctx: &Context, x: &Buffer, width: usize) -> Result<(), KernelError> {
+    let (rows, group) = (x.len() / width, bert_core::ops::GROUP);
+    ops::fake_quantize_rows(ctx, ops::FakeQuantizeRows { x, out: x, rows, width, group })
 }
 
 #[cfg(test)]

@@ -52,48 +52,68 @@ impl Register for Ymm {
     }
 
     #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: 8 sums are readable.
+        unsafe { Ymm(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut i32) {
         // SAFETY: 8 sums have room.
         unsafe { _mm256_storeu_si256(to.cast(), self.0) }
     }
 
+    type Channels = Channels;
+
     #[inline(always)]
-    unsafe fn store_scaled(
-        self,
-        scale: f32,
-        scales: *const f32,
-        biases: *const f32,
-        to: *mut f32,
-        count: usize,
-    ) {
+    unsafe fn channels(scales: *const f32, biases: *const f32, count: usize) -> Channels {
         // SAFETY: as the caller says.
-        unsafe { store_scaled(self.0, scale, scales, biases, to, count) }
+        unsafe { Channels::load(scales, biases, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_scaled(self, scale: f32, channels: Channels, to: *mut f32) {
+        // SAFETY: as the caller says.
+        unsafe { channels.store_scaled(self.0, scale, to) }
     }
 }
 
-/// Writes sum · (scale · scales) + biases of the first `count` ≤ 8 lanes.
-///
-/// # Safety
-/// `count` scales and biases are readable, and as many results have room; the CPU has AVX2.
-#[inline(always)]
-pub(super) unsafe fn store_scaled(
-    sums: __m256i,
-    scale: f32,
-    scales: *const f32,
-    biases: *const f32,
-    to: *mut f32,
-    count: usize,
-) {
-    /// A mask of n lanes begins 8 − n from the front.
-    const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-    // SAFETY: as the caller says; the mask's eight words lie inside the constant for count ≤ 8.
-    unsafe {
-        let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - count).cast());
-        let scales = _mm256_maskload_ps(scales, mask);
-        let biases = _mm256_maskload_ps(biases, mask);
-        let product =
-            _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(_mm256_set1_ps(scale), scales));
-        _mm256_maskstore_ps(to, mask, _mm256_add_ps(product, biases));
+/// Scales and biases of up to eight channels, and which lanes are channels.
+#[derive(Clone, Copy)]
+pub(super) struct Channels {
+    scales: __m256,
+    biases: __m256,
+    mask: __m256i,
+}
+
+impl Channels {
+    /// # Safety
+    /// `count` ≤ 8 scales and biases are readable; the CPU has AVX2.
+    #[inline(always)]
+    pub(super) unsafe fn load(scales: *const f32, biases: *const f32, count: usize) -> Self {
+        /// A mask of n lanes begins 8 − n from the front.
+        const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: as the caller says; the mask's eight words lie inside the constant for count ≤ 8.
+        unsafe {
+            let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - count).cast());
+            let (scales, biases) =
+                (_mm256_maskload_ps(scales, mask), _mm256_maskload_ps(biases, mask));
+            Channels { scales, biases, mask }
+        }
+    }
+
+    /// Writes sum · (scale · scales) + biases of the lanes that are channels.
+    ///
+    /// # Safety
+    /// Those lanes have room; the CPU has AVX2.
+    #[inline(always)]
+    pub(super) unsafe fn store_scaled(self, sums: __m256i, scale: f32, to: *mut f32) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let scales = _mm256_mul_ps(_mm256_set1_ps(scale), self.scales);
+            let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales);
+            _mm256_maskstore_ps(to, self.mask, _mm256_add_ps(product, self.biases));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::format::Matrix;
 use crate::ops::{Activations, Weights};
 
 #[derive(Clone, Copy)]
-struct Zmm(__m512i);
+pub(super) struct Zmm(__m512i);
 
 impl Register for Zmm {
     const LANES: usize = 16;
@@ -44,29 +44,33 @@ impl Register for Zmm {
     }
 
     #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: 16 sums are readable.
+        unsafe { Zmm(_mm512_loadu_si512(from.cast())) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut i32) {
         // SAFETY: 16 sums have room.
         unsafe { _mm512_storeu_si512(to.cast(), self.0) }
     }
 
+    /// Scales, biases and which lanes are channels.
+    type Channels = (__m512, __m512, __mmask16);
+
     #[inline(always)]
-    unsafe fn store_scaled(
-        self,
-        scale: f32,
-        scales: *const f32,
-        biases: *const f32,
-        to: *mut f32,
-        count: usize,
-    ) {
-        // SAFETY: `count` ≤ 16 scales and biases are readable, and as many results have room.
+    unsafe fn channels(scales: *const f32, biases: *const f32, count: usize) -> Self::Channels {
+        let mask = (0xFFFFu32 >> (16 - count)) as __mmask16;
+        // SAFETY: `count` ≤ 16 scales and biases are readable.
+        unsafe { (_mm512_maskz_loadu_ps(mask, scales), _mm512_maskz_loadu_ps(mask, biases), mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_scaled(self, scale: f32, (scales, biases, mask): Self::Channels, to: *mut f32) {
+        // SAFETY: the lanes of the mask have room.
         unsafe {
-            let mask = (0xFFFFu32 >> (16 - count)) as __mmask16;
-            let scales = _mm512_maskz_loadu_ps(mask, scales);
-            let biases = _mm512_maskz_loadu_ps(mask, biases);
-            let product = _mm512_mul_ps(
-                _mm512_cvtepi32_ps(self.0),
-                _mm512_mul_ps(_mm512_set1_ps(scale), scales),
-            );
+            let scales = _mm512_mul_ps(_mm512_set1_ps(scale), scales);
+            let product = _mm512_mul_ps(_mm512_cvtepi32_ps(self.0), scales);
             _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(product, biases));
         }
     }

@@ -24,16 +24,13 @@ pub(super) trait Register: Copy {
     unsafe fn weights(at: *const i8) -> Self::Weights;
     /// Adds the products with four inputs.
     unsafe fn add(self, weights: Self::Weights, inputs: *const i8) -> Self;
+    unsafe fn load(from: *const i32) -> Self;
     unsafe fn store(self, to: *mut i32);
-    /// Writes sum · (scale · scales) + biases of the first `count` lanes.
-    unsafe fn store_scaled(
-        self,
-        scale: f32,
-        scales: *const f32,
-        biases: *const f32,
-        to: *mut f32,
-        count: usize,
-    );
+    /// Scales and biases of the first `count` lanes.
+    type Channels: Copy;
+    unsafe fn channels(scales: *const f32, biases: *const f32, count: usize) -> Self::Channels;
+    /// Writes sum · (scale · scales) + biases of those lanes.
+    unsafe fn store_scaled(self, scale: f32, channels: Self::Channels, to: *mut f32);
 }
 
 /// As [`ops::gemm`].
@@ -53,27 +50,40 @@ pub(super) unsafe fn gemm<R: Register>(a: &Activations<'_>, w: &Weights<'_>, out
 
 /// Where sums go. A trait, because closures cannot be told to be inlined, and code that is not
 /// inlined into a function with the instructions of `R` cannot use them.
-trait Sink {
-    /// Takes the sums of a row from channel `n` on, of which some are beyond the last channel.
-    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R);
+pub(super) trait Sink {
+    /// Takes the sums of some rows from channel `n` on, of which some are beyond the last channel.
+    unsafe fn put<R: Register, const M: usize>(&self, row: usize, n: usize, sums: [R; M]);
+
+    /// The same for `count` rows, whose sums lie one register after another.
+    unsafe fn put_lines<R: Register>(&self, row: usize, n: usize, lines: *const i32, count: usize);
 }
 
 /// To i32 \[R, width\].
-struct Exact {
-    out: *mut i32,
-    width: usize,
+pub(super) struct Exact {
+    pub out: *mut i32,
+    pub width: usize,
 }
 
 impl Sink for Exact {
     #[inline(always)]
-    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R) {
-        // SAFETY: as the maker of the sink says; a row has room up to a multiple of the panel.
-        unsafe { sums.store(self.out.add(row * self.width + n)) }
+    unsafe fn put<R: Register, const M: usize>(&self, row: usize, n: usize, sums: [R; M]) {
+        for (m, sums) in sums.into_iter().enumerate() {
+            // SAFETY: as the maker of the sink says; a row has room up to a multiple of the panel.
+            unsafe { sums.store(self.out.add((row + m) * self.width + n)) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_lines<R: Register>(&self, row: usize, n: usize, lines: *const i32, count: usize) {
+        for i in 0..count {
+            // SAFETY: as the caller says.
+            unsafe { self.put(row + i, n, [R::load(lines.add(i * R::LANES))]) }
+        }
     }
 }
 
 /// To f32 \[R, N\], scaled and with a bias.
-struct Scaled<'a> {
+pub(super) struct Scaled<'a> {
     out: *mut f32,
     channels: usize,
     row_scales: &'a [f32],
@@ -81,16 +91,65 @@ struct Scaled<'a> {
     biases: *const f32,
 }
 
-impl Sink for Scaled<'_> {
+impl<'a> Scaled<'a> {
+    /// Checks that there is a scale, a bias and room for all.
     #[inline(always)]
-    unsafe fn put<R: Register>(&self, row: usize, n: usize, sums: R) {
+    pub(super) fn new(
+        q: &Activations<'_>,
+        row_scales: &'a [f32],
+        matrix: &Matrix<'_>,
+        out: &mut [f32],
+    ) -> Self {
+        let (rows, channels) = (q.rows(), matrix.rows);
+        let (scales, biases) = (matrix.scales.bytes(), matrix.biases.bytes());
+        assert!(row_scales.len() >= rows && out.len() >= rows * channels, "room for the rows");
+        assert!(scales.len() >= channels && biases.len() >= channels, "one for each channel");
+        // x86 is little-endian as the file is, and its loads need no alignment.
+        let (scales, biases) = (scales.as_ptr().cast(), biases.as_ptr().cast());
+        Scaled { out: out.as_mut_ptr(), channels, row_scales, scales, biases }
+    }
+}
+
+impl Scaled<'_> {
+    /// Scales and biases of the channels from `n` on.
+    #[inline(always)]
+    unsafe fn channels<R: Register>(&self, n: usize) -> R::Channels {
         let left = self.channels - n;
         let count = if left < R::LANES { left } else { R::LANES };
-        // SAFETY: `count` lanes from channel n on are channels, which have scales, biases and room.
+        // SAFETY: `count` channels from n on have scales and biases.
+        unsafe { R::channels(self.scales.add(n), self.biases.add(n), count) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_row<R: Register>(&self, row: usize, n: usize, sums: R, channels: R::Channels) {
+        // SAFETY: every row has a scale, and every channel room.
         unsafe {
             let to = self.out.add(row * self.channels + n);
-            let scale = *self.row_scales.as_ptr().add(row);
-            sums.store_scaled(scale, self.scales.add(n), self.biases.add(n), to, count);
+            sums.store_scaled(*self.row_scales.as_ptr().add(row), channels, to);
+        }
+    }
+}
+
+impl Sink for Scaled<'_> {
+    #[inline(always)]
+    unsafe fn put<R: Register, const M: usize>(&self, row: usize, n: usize, sums: [R; M]) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let channels = self.channels::<R>(n);
+            for (m, sums) in sums.into_iter().enumerate() {
+                self.put_row(row + m, n, sums, channels);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_lines<R: Register>(&self, row: usize, n: usize, lines: *const i32, count: usize) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let channels = self.channels::<R>(n);
+            for i in 0..count {
+                self.put_row(row + i, n, R::load(lines.add(i * R::LANES)), channels);
+            }
         }
     }
 }
@@ -109,19 +168,8 @@ pub(super) unsafe fn linear<R: Register>(
     if matrix.layout != Layout::Panels {
         return ops::linear(q, scales, matrix, out);
     }
-    let channels = matrix.rows;
-    let (t, b) = (matrix.scales.bytes(), matrix.biases.bytes());
-    assert!(scales.len() >= q.rows() && out.len() >= q.rows() * channels, "room for the rows");
-    assert!(t.len() >= channels && b.len() >= channels, "a scale and a bias for each channel");
-    let sink = Scaled {
-        out: out.as_mut_ptr(),
-        channels,
-        row_scales: scales,
-        scales: t.as_ptr().cast(),
-        biases: b.as_ptr().cast(),
-    };
-    // SAFETY: every channel has a scale and a bias, every row a scale and room; x86 is little-endian
-    // as the file is, and its loads need no alignment.
+    let sink = Scaled::new(q, scales, matrix, out);
+    // SAFETY: the sink has checked that there is room for every row and channel.
     unsafe { blocks::<R>(q, &matrix.operand(), &sink) }
 }
 
@@ -142,7 +190,7 @@ unsafe fn blocks<R: Register>(a: &Activations<'_>, w: &Weights<'_>, sink: &impl 
         let group = &a.values[first * a.stride..(first + count) * a.stride];
         let mut starts = [0i32; GROUP];
         for (start, row) in starts.iter_mut().zip(group.chunks_exact(a.stride)) {
-            *start = R::start(row.iter().map(|&v| v as i32).sum());
+            *start = R::start(sum(row));
         }
         let mut i = 0;
         while i < registers {
@@ -188,6 +236,16 @@ unsafe fn blocks<R: Register>(a: &Activations<'_>, w: &Weights<'_>, sink: &impl 
     }
 }
 
+/// A loop, since an iterator's `sum` may stay a function without the wide registers.
+#[inline(always)]
+fn sum(row: &[i8]) -> i32 {
+    let mut sum = 0i32;
+    for &value in row {
+        sum += value as i32;
+    }
+    sum
+}
+
 /// Rows and registers of a block.
 struct Block {
     inputs: *const i8,
@@ -224,11 +282,9 @@ impl Block {
                     }
                 }
             }
-            for m in 0..M {
-                sink.put(self.row + m, self.channel, sums[m][0]);
-                if self.pair {
-                    sink.put(self.row + m, self.channel + R::LANES, sums[m][1]);
-                }
+            sink.put(self.row, self.channel, sums.map(|[first, _]| first));
+            if self.pair {
+                sink.put(self.row, self.channel + R::LANES, sums.map(|[_, second]| second));
             }
         }
     }

@@ -9,6 +9,7 @@ pub(super) struct Cpu {
     pub avx2: bool,
     pub avx_vnni: bool,
     pub avx512_vnni: bool,
+    pub amx_int8: bool,
 }
 
 impl Cpu {
@@ -25,6 +26,7 @@ impl Cpu {
         let saved = saved_registers();
         let ymm = saved & 0b110 == 0b110;
         let zmm = ymm && saved & 0b1110_0000 == 0b1110_0000;
+        let tiles = saved >> 17 & 0b11 == 0b11;
         let (seven, more) = (__cpuid_count(7, 0), __cpuid_count(7, 1));
         let avx2 = ymm && bit(seven.ebx, 5);
         // F, DQ, BW, VL.
@@ -33,6 +35,8 @@ impl Cpu {
             avx2,
             avx_vnni: avx2 && seven.eax >= 1 && bit(more.eax, 4),
             avx512_vnni: avx2 && zmm && avx512 && bit(seven.ecx, 11),
+            // AMX-TILE and AMX-INT8.
+            amx_int8: tiles && bit(seven.edx, 24) && bit(seven.edx, 25),
         }
     }
 }

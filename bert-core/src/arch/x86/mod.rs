@@ -1,5 +1,6 @@
-//! x86-64: AVX2, AVX-VNNI and AVX-512 VNNI.
+//! x86-64: AVX2, AVX-VNNI, AVX-512 VNNI and AMX.
 
+mod amx;
 mod avx2;
 mod avx512;
 mod blocks;
@@ -36,12 +37,22 @@ table! {
     }
 }
 
+table! {
+    /// Tiles of sixteen rows and channels; the rest as with AVX-512.
+    pub(super) static AMX = "amx" {
+        attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
+        gemm: amx::gemm, "tdpbssd",
+        linear: amx::linear, "tdpbssd",
+    }
+}
+
 /// All tables of this file, the most capable last.
-pub(super) const TABLES: [&Kernels; 3] = [&AVX2, &AVX_VNNI, &AVX512];
+pub(super) const TABLES: [&Kernels; 4] = [&AVX2, &AVX_VNNI, &AVX512, &AMX];
 
 /// The tables that this CPU and its operating system run.
 pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
     let cpu = cpu::Cpu::ask();
-    let runs = [cpu.avx2, cpu.avx_vnni, cpu.avx512_vnni];
+    let amx = cpu.avx512_vnni && cpu.amx_int8 && amx::permitted();
+    let runs = [cpu.avx2, cpu.avx_vnni, cpu.avx512_vnni, amx];
     TABLES.into_iter().zip(runs).filter_map(|(table, runs)| runs.then_some(table))
 }

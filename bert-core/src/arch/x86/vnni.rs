@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::avx2::store_scaled;
+use super::avx2::Channels;
 use super::blocks::{self, Register};
 use crate::format::Matrix;
 use crate::ops::{Activations, Weights};
@@ -43,22 +43,29 @@ impl Register for Ymm {
     }
 
     #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        // SAFETY: 8 sums are readable.
+        unsafe { Ymm(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut i32) {
         // SAFETY: 8 sums have room.
         unsafe { _mm256_storeu_si256(to.cast(), self.0) }
     }
 
+    type Channels = Channels;
+
     #[inline(always)]
-    unsafe fn store_scaled(
-        self,
-        scale: f32,
-        scales: *const f32,
-        biases: *const f32,
-        to: *mut f32,
-        count: usize,
-    ) {
+    unsafe fn channels(scales: *const f32, biases: *const f32, count: usize) -> Channels {
         // SAFETY: as the caller says.
-        unsafe { store_scaled(self.0, scale, scales, biases, to, count) }
+        unsafe { Channels::load(scales, biases, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_scaled(self, scale: f32, channels: Channels, to: *mut f32) {
+        // SAFETY: as the caller says.
+        unsafe { channels.store_scaled(self.0, scale, to) }
     }
 }
 

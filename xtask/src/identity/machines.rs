@@ -1,0 +1,163 @@
+//! The machines that are asked, and what runs a runner for each.
+
+use std::path::Path;
+use std::process::Command;
+
+/// What runs a machine's code here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Emulator {
+    /// A whole Arm board.
+    Arm,
+    /// A whole RISC-V board.
+    RiscV,
+    /// One 64-bit Arm process.
+    Process,
+    /// A WebAssembly engine.
+    Node,
+}
+
+/// One row of the table.
+pub struct Machine {
+    /// Its name in the table, on the command line up to the first space.
+    pub name: &'static str,
+    /// Target triple.
+    pub target: &'static str,
+    /// What the compiler may use beyond the target's least.
+    pub flags: &'static str,
+    /// The emulator's name for the board, and that of its linker script.
+    pub board: &'static str,
+    pub emulator: Emulator,
+}
+
+/// As under an operating system, which lets code load vectors from any address; the compiler warns
+/// that the name of that feature may change.
+const AARCH64: Machine = Machine {
+    name: "aarch64",
+    target: "aarch64-unknown-none",
+    flags: "-Awarnings -Ctarget-feature=-strict-align",
+    board: "",
+    emulator: Emulator::Process,
+};
+
+const fn cortex_m(
+    name: &'static str,
+    target: &'static str,
+    flags: &'static str,
+    board: &'static str,
+) -> Machine {
+    Machine { name, target, flags, board, emulator: Emulator::Arm }
+}
+
+const ARMV7: &str = "thumbv7em-none-eabihf";
+const ARMV8: &str = "thumbv8m.main-none-eabihf";
+
+const WASM: Machine = Machine {
+    name: "wasm",
+    target: "wasm32-unknown-unknown",
+    flags: "",
+    board: "",
+    emulator: Emulator::Node,
+};
+
+/// Every machine but the host.
+pub const MACHINES: [Machine; 10] = [
+    AARCH64,
+    Machine {
+        name: "aarch64 dotprod",
+        flags: "-Awarnings -Ctarget-feature=-strict-align,+dotprod",
+        ..AARCH64
+    },
+    Machine {
+        name: "aarch64 i8mm",
+        flags: "-Awarnings -Ctarget-feature=-strict-align,+dotprod,+i8mm",
+        ..AARCH64
+    },
+    cortex_m("m4", ARMV7, "-Ctarget-cpu=cortex-m4", "mps2-an386"),
+    cortex_m("m7", ARMV7, "-Ctarget-cpu=cortex-m7", "mps2-an500"),
+    cortex_m("m33", ARMV8, "-Ctarget-cpu=cortex-m33", "mps2-an505"),
+    cortex_m("m55", ARMV8, "-Ctarget-cpu=cortex-m55", "mps3-an547"),
+    Machine {
+        name: "rv32",
+        target: "riscv32imc-unknown-none-elf",
+        flags: "",
+        board: "virt",
+        emulator: Emulator::RiscV,
+    },
+    WASM,
+    Machine { name: "wasm simd128", flags: "-Ctarget-feature=+simd128", ..WASM },
+];
+
+/// What `cargo xtask identity` takes beside `host` and `all`.
+pub fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = MACHINES.iter().map(Machine::group).collect();
+    names.dedup();
+    names
+}
+
+impl Machine {
+    /// The name by which it is asked for.
+    pub fn group(&self) -> &'static str {
+        self.name.split(' ').next().unwrap_or(self.name)
+    }
+
+    /// Sentences that it answers in good time.
+    pub fn sentences(&self) -> usize {
+        match self.emulator {
+            Emulator::Arm | Emulator::RiscV => super::BRIEF,
+            _ => super::ALL,
+        }
+    }
+
+    /// The name of what cargo builds for it.
+    pub fn artifact(&self) -> &'static str {
+        match self.emulator {
+            Emulator::Node => "identity-firmware.wasm",
+            _ => "identity-firmware",
+        }
+    }
+
+    /// A file name of its own.
+    pub fn file(&self) -> String {
+        let extension = if self.emulator == Emulator::Node { "wasm" } else { "elf" };
+        format!("{}.{extension}", self.name.replace(' ', "-"))
+    }
+}
+
+impl Emulator {
+    /// Its program, and Debian's package of it.
+    pub fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Emulator::Arm => ("qemu-system-arm", "qemu-system-arm"),
+            Emulator::RiscV => ("qemu-system-riscv32", "qemu-system-misc"),
+            Emulator::Process => ("qemu-aarch64", "qemu-user"),
+            Emulator::Node => ("node", "nodejs"),
+        }
+    }
+}
+
+/// The command that runs `file` with `arguments`, and with `plugin`'s options if there are any.
+pub fn command(machine: &Machine, file: &Path, arguments: &[&str], plugin: &[&str]) -> Command {
+    let mut command = Command::new(machine.emulator.program().0);
+    match machine.emulator {
+        Emulator::Node => {
+            command.arg(crate::shell::root().join("tests/identity/firmware/identity.mjs"));
+            command.arg(file).args(&arguments[1..]);
+        }
+        Emulator::Process => {
+            command.args(["-cpu", "max"]).args(plugin).arg(file).args(arguments);
+        }
+        Emulator::Arm | Emulator::RiscV => {
+            let cpu: &[&str] = match machine.emulator {
+                Emulator::RiscV => &["-cpu", "rv32", "-m", "128M", "-bios", "none"],
+                _ => &[],
+            };
+            command.args(["-M", machine.board]).args(cpu).args(plugin);
+            command.args(["-nographic", "-monitor", "none", "-serial", "none"]);
+            // The first argument is the program's name.
+            let arguments: String = arguments.iter().map(|word| format!(",arg={word}")).collect();
+            let door = format!("enable=on,target=native,arg=firmware{arguments}");
+            command.args(["-semihosting-config", &door, "-kernel"]).arg(file);
+        }
+    }
+    command
+}
