@@ -25,28 +25,36 @@ fn main() {
     if !target.starts_with("thumb") {
         return;
     }
-    // `-Ctarget-cpu=cortex-m55` and `-Ctarget-feature=+dsp`, in one argument or in two.
     let flags = var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    let value = |name: &str| {
-        flags
-            .split(name)
-            .skip(1)
-            .filter_map(|rest| rest.strip_prefix('=')?.split('\x1f').next())
-            .last()
-    };
-    let cpu = value("target-cpu").unwrap_or_default();
-    let features = value("target-feature").unwrap_or_default();
-    let has = |feature: &str, default: bool| {
-        let last = features.split(',').filter(|f| f.get(1..) == Some(feature)).last();
-        last.map_or(default, |feature| feature.starts_with('+'))
+    let cpu = values(&flags, "target-cpu=").last().unwrap_or_default();
+    let features: Vec<&str> =
+        values(&flags, "target-feature=").flat_map(|list| list.split(',')).collect();
+    // The last word on a feature holds.
+    let has = |name: &str, default: bool| {
+        let said = features.iter().rev().find(|feature| feature.get(1..) == Some(name));
+        said.map_or(default, |feature| feature.starts_with('+'))
     };
     // Every Armv7E-M has DSP instructions, that is what the E says.
     let armv7em = target.starts_with("thumbv7em");
-    let helium = has("mve", HELIUM.contains(&cpu));
+    let helium_cpu = HELIUM.contains(&cpu);
+    let helium = has("mve", helium_cpu);
     if has("dsp", armv7em || helium || DSP.contains(&cpu)) {
         println!("cargo::rustc-cfg=cortex_m_dsp");
     }
     if helium {
         println!("cargo::rustc-cfg=cortex_m_helium");
     }
+    if helium && has("mve.fp", helium_cpu) {
+        // The compiler would make loops over floats of them: other results than everywhere else.
+        println!(
+            "cargo::error=the float instructions of Helium take subnormal numbers for zero; \
+             build with -Ctarget-feature=-mve.fp"
+        );
+    }
+}
+
+/// What follows `name` in the flags of the compiler, `-Cname…` or `-C` and `name…`.
+fn values<'a>(flags: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let flags = flags.split('\x1f').map(|flag| flag.strip_prefix("-C").unwrap_or(flag));
+    flags.filter_map(move |flag| flag.strip_prefix(name))
 }

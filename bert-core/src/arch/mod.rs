@@ -5,8 +5,9 @@
 //! definition compiled with its vector registers. Both give the bits of the definition: integer sums
 //! are exact in any order, and Rust neither reorders floats nor contracts them to fused multiply-add.
 //!
-//! [`detect`] takes the most capable table of this machine: asked of the CPU on x86-64, fixed by the
-//! target elsewhere. With `std` the variable `BERT_ARCH` names another one, to compare and to test.
+//! [`detect`] takes the most capable table of this machine: asked of the CPU on x86-64 and, with `std`,
+//! of the system on 64-bit Arm; fixed by the target elsewhere. With `std` the variable `BERT_ARCH` names
+//! another one, to compare and to test. [`ISAS`] is what there is on all machines.
 
 #![allow(unsafe_code)] // Instructions beyond the target's baseline are behind `unsafe`, only here.
 
@@ -14,6 +15,7 @@
 mod aarch64;
 #[cfg(cortex_m_dsp)]
 mod cortex_m;
+mod isa;
 mod kernels;
 #[allow(dead_code)] // A machine with nothing but the definition has no tiles.
 mod panels;
@@ -22,6 +24,7 @@ mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use isa::{COMPILED, ISAS, Isa};
 pub use kernels::Kernels;
 
 use kernels::table;
@@ -57,8 +60,8 @@ table! {
     /// The definition, compiled for the target's baseline.
     pub(crate) static SCALAR = "scalar" {
         attributes: [],
-        gemm: crate::ops::gemm, "compiled",
-        linear: crate::ops::linear, "compiled",
+        gemm: crate::ops::gemm,
+        linear: crate::ops::linear,
     }
 }
 

@@ -14,8 +14,8 @@ table! {
     /// Four pairs of products in one instruction.
     pub(super) static SIMD128 = "simd128" {
         attributes: [target_feature(enable = "simd128")],
-        gemm: gemm, "i32x4.dot_i16x8_s",
-        linear: linear, "i32x4.dot_i16x8_s",
+        gemm: gemm,
+        linear: linear,
     }
 }
 

@@ -12,8 +12,8 @@ table! {
     /// Two products in one instruction.
     pub(super) static DSP = "cortex-m-dsp" {
         attributes: [],
-        gemm: dsp::gemm, "smlad",
-        linear: dsp::linear, "smlad",
+        gemm: dsp::gemm,
+        linear: dsp::linear,
     }
 }
 
@@ -22,8 +22,8 @@ table! {
     /// Sixteen products in one instruction.
     pub(super) static HELIUM = "cortex-m-helium" {
         attributes: [],
-        gemm: helium::gemm, "vmladava",
-        linear: helium::linear, "vmladava",
+        gemm: helium::gemm,
+        linear: helium::linear,
     }
 }
 
