@@ -54,3 +54,8 @@ pub use engine::{ScratchVec, threaded_scratch_bytes};
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};
 pub use ops::ARITHMETIC;
+
+/// The example of the README is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

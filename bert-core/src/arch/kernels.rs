@@ -1,13 +1,12 @@
 //! A table of the operations for one instruction set, and the macro that makes one.
 
+use super::Isa;
 use crate::format::{Activation, Matrix, Norm};
 use crate::ops::{Activations, Row, SoftmaxScales, Weights};
 
 /// The operations of the forward pass for one instruction set; see [`crate::ops`] for what each does.
 pub struct Kernels {
-    pub(super) name: &'static str,
-    /// How each operation is made, in the order of [`Kernels::OPERATIONS`].
-    pub(super) ways: [&'static str; Kernels::OPERATIONS.len()],
+    pub(super) isa: &'static Isa,
     pub(super) gemm: unsafe fn(&Activations<'_>, &Weights<'_>, &mut [i32]),
     pub(super) linear: unsafe fn(&Activations<'_>, &[f32], &Matrix<'_>, &mut [f32]),
     pub(super) embedding_row: unsafe fn(Row<'_>, Row<'_>, Row<'_>, &mut [f32]),
@@ -39,16 +38,16 @@ impl Kernels {
         "add_row",
     ];
 
-    /// Name of the instruction set, as `BERT_ARCH` takes it.
+    /// The instruction set.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn isa(&self) -> &'static Isa {
+        self.isa
     }
 
-    /// Each operation with how it is made here: an instruction where it is written by hand,
-    /// `compiled` where the compiler makes it from the definition for this instruction set.
-    pub fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        Self::OPERATIONS.into_iter().zip(self.ways)
+    /// Its name, as `BERT_ARCH` takes it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.isa.name
     }
 }
 
@@ -83,14 +82,14 @@ methods! {
     add_row(x: &[f32], out: &mut [f32]);
 }
 
-/// A static table: two operations by hand, the rest the definitions compiled under `attributes`.
+/// A static table of an instruction set of [`super::ISAS`]: two operations by hand, the rest the definitions compiled under `attributes`.
 macro_rules! table {
     (
         $(#[$doc:meta])*
         $visibility:vis static $static:ident = $name:literal {
             attributes: [$($attribute:meta),*],
-            gemm: $gemm:path, $gemm_way:literal,
-            linear: $linear:path, $linear_way:literal,
+            gemm: $gemm:path,
+            linear: $linear:path,
         }
     ) => {
         $(#[$doc])*
@@ -120,12 +119,8 @@ macro_rules! table {
                 activate = $crate::ops::activate, (x: &mut [f32], activation: Activation);
                 add_row = $crate::ops::add_row, (x: &[f32], out: &mut [f32]);
             }
-            let mut ways = ["compiled"; $crate::arch::Kernels::OPERATIONS.len()];
-            ways[0] = $gemm_way;
-            ways[1] = $linear_way;
             $crate::arch::Kernels {
-                name: $name,
-                ways,
+                isa: $crate::arch::Isa::named($name),
                 gemm: gemm_,
                 linear: linear_,
                 embedding_row,

@@ -5,45 +5,63 @@
 //! definition compiled with its vector registers. Both give the bits of the definition: integer sums
 //! are exact in any order, and Rust neither reorders floats nor contracts them to fused multiply-add.
 //!
-//! [`detect`] takes the most capable table of this machine: asked of the CPU on x86-64, fixed by the
-//! target elsewhere. With `std` the variable `BERT_ARCH` names another one, to compare and to test.
+//! [`detect`] takes the most capable table of this machine: asked of the CPU on x86-64 and, with `std`,
+//! of the system on 64-bit Arm; fixed by the target elsewhere. With `std` the variable `BERT_ARCH` names
+//! another one, to compare and to test. [`ISAS`] is what there is on all machines.
 
 #![allow(unsafe_code)] // Instructions beyond the target's baseline are behind `unsafe`, only here.
 
-mod kernels;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
-#[path = "aarch64/mod.rs"]
-mod native;
-#[cfg(target_arch = "x86_64")]
-#[path = "x86/mod.rs"]
-mod native;
-#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(cortex_m_dsp)]
+mod cortex_m;
+mod isa;
+mod kernels;
+#[allow(dead_code)] // A machine with nothing but the definition has no tiles.
 mod panels;
-/// No table beside the definition.
-#[cfg(not(any(
-    target_arch = "x86_64",
-    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
-)))]
-mod native {
-    use super::Kernels;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
-    pub(super) const TABLES: [&Kernels; 0] = [];
-
-    pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
-        TABLES.into_iter()
-    }
-}
-
+pub use isa::{COMPILED, ISAS, Isa};
 pub use kernels::Kernels;
 
 use kernels::table;
+
+cfg_select! {
+    target_arch = "x86_64" => {
+        use x86 as native;
+    }
+    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little") => {
+        use aarch64 as native;
+    }
+    cortex_m_dsp => {
+        use cortex_m as native;
+    }
+    all(target_arch = "wasm32", target_feature = "simd128") => {
+        use wasm as native;
+    }
+    _ => {
+        /// Nothing beside the definition.
+        mod native {
+            use super::Kernels;
+
+            pub(super) const TABLES: [&Kernels; 0] = [];
+
+            pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
+                TABLES.into_iter()
+            }
+        }
+    }
+}
 
 table! {
     /// The definition, compiled for the target's baseline.
     pub(crate) static SCALAR = "scalar" {
         attributes: [],
-        gemm: crate::ops::gemm, "compiled",
-        linear: crate::ops::linear, "compiled",
+        gemm: crate::ops::gemm,
+        linear: crate::ops::linear,
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) trait Tile {
     /// Most rows of a tile, at most eight.
     const ROWS: usize;
 
-    /// The sums over `quads` quads of M ≤ `ROWS` rows.
+    /// Writes the sums over `quads` quads of M ≤ `ROWS` rows. Not returned: that may be a copy.
     ///
     /// # Safety
     /// M rows of 4 · `quads` inputs, `stride` bytes apart, and as many quads of a panel are readable;
@@ -21,7 +21,8 @@ pub(super) trait Tile {
         stride: usize,
         panel: *const i8,
         quads: usize,
-    ) -> [[i32; PANEL]; M];
+        out: &mut [[i32; PANEL]; M],
+    );
 }
 
 /// As [`ops::gemm`].
@@ -170,8 +171,9 @@ impl Block {
     /// There are as many, as [`Tile::sums`] asks.
     #[inline(always)]
     unsafe fn run<T: Tile, const M: usize>(&mut self, sink: &mut impl Sink) {
+        let mut sums = [[0; PANEL]; M];
         // SAFETY: as the caller says.
-        let sums = unsafe { T::sums::<M>(self.inputs, self.stride, self.panel, self.quads) };
+        unsafe { T::sums::<M>(self.inputs, self.stride, self.panel, self.quads, &mut sums) };
         for m in 0..M {
             sink.put(self.row + m, self.channel, &sums[m]);
         }

@@ -6,7 +6,6 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::neon::broadcast;
 use crate::arch::panels::{self, Tile};
 use crate::format::{Matrix, PANEL, QUAD};
 use crate::ops::{Activations, Weights};
@@ -52,7 +51,8 @@ impl Tile for Dotprod {
         stride: usize,
         panel: *const i8,
         quads: usize,
-    ) -> [[i32; PANEL]; M] {
+        out: &mut [[i32; PANEL]; M],
+    ) {
         // SAFETY: as the caller says.
         unsafe {
             let mut sums = [[vdupq_n_s32(0); 4]; M];
@@ -72,19 +72,18 @@ impl Tile for Dotprod {
             while quad < quads {
                 let mut a = [vdupq_n_s8(0); M];
                 for m in 0..M {
-                    a[m] = broadcast(inputs.add(m * stride + quad * QUAD));
+                    let at = inputs.add(m * stride + quad * QUAD).cast::<i32>();
+                    a[m] = vreinterpretq_s8_s32(vdupq_n_s32(at.read_unaligned()));
                 }
                 let panel = panel.add(quad * STEP);
                 quad!(sums, panel, a, 0);
                 quad += 1;
             }
-            let mut out = [[0; PANEL]; M];
             for m in 0..M {
                 for g in 0..4 {
                     vst1q_s32(out[m].as_mut_ptr().add(4 * g), sums[m][g]);
                 }
             }
-            out
         }
     }
 }

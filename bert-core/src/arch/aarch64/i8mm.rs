@@ -40,46 +40,27 @@ impl Tile for I8mm {
         stride: usize,
         panel: *const i8,
         quads: usize,
-    ) -> [[i32; PANEL]; M] {
+        out: &mut [[i32; PANEL]; M],
+    ) {
         if M == 1 {
             // A second row would be wasted.
             // SAFETY: as the caller says.
-            return unsafe { Dotprod::sums::<M>(inputs, stride, panel, quads) };
+            return unsafe { Dotprod::sums::<M>(inputs, stride, panel, quads, out) };
         }
         // SAFETY: as the caller says.
         unsafe {
-            let mut out = [[0; PANEL]; M];
             for half in 0..2 {
                 let panel = panel.add(half * STEP / 2);
                 let mut sums = [[vdupq_n_s32(0); 4]; PAIRS];
                 let mut quad = 0;
-                while quad < quads {
-                    let last = quad + 1 == quads;
-                    let mut weights = [vdupq_n_s32(0); 4];
-                    for g in 0..2 {
-                        let at = panel.add(quad * STEP + g * 16).cast::<i32>();
-                        let first = vld1q_s32(at);
-                        let second = if last { vdupq_n_s32(0) } else { vld1q_s32(at.add(PANEL)) };
-                        weights[2 * g] = vzip1q_s32(first, second);
-                        weights[2 * g + 1] = vzip2q_s32(first, second);
-                    }
-                    for p in 0..M.div_ceil(2) {
-                        // An odd row is its own companion.
-                        let second = if 2 * p + 1 < M { 2 * p + 1 } else { 2 * p };
-                        let [a, b] = [2 * p, second].map(|m| {
-                            let at = inputs.add(m * stride + quad * QUAD);
-                            if last {
-                                vcreate_s8(at.cast::<u32>().read_unaligned() as u64)
-                            } else {
-                                vld1_s8(at)
-                            }
-                        });
-                        let a = vcombine_s8(a, b);
-                        for c in 0..4 {
-                            smmla!(sums[p][c], a, weights[c]);
-                        }
-                    }
+                while quad + 2 <= quads {
+                    let (inputs, panel) = (inputs.add(quad * QUAD), panel.add(quad * STEP));
+                    eight_inputs::<M, true>(&mut sums, inputs, stride, panel);
                     quad += 2;
+                }
+                if quad < quads {
+                    let (inputs, panel) = (inputs.add(quad * QUAD), panel.add(quad * STEP));
+                    eight_inputs::<M, false>(&mut sums, inputs, stride, panel);
                 }
                 for m in 0..M {
                     for g in 0..2 {
@@ -91,7 +72,45 @@ impl Tile for I8mm {
                     }
                 }
             }
-            out
+        }
+    }
+}
+
+/// Adds the products of M rows and eight channels over eight inputs, or, if not `WHOLE`, over four.
+///
+/// # Safety
+/// As of [`Tile::sums`].
+#[inline(always)]
+unsafe fn eight_inputs<const M: usize, const WHOLE: bool>(
+    sums: &mut [[int32x4_t; 4]; PAIRS],
+    inputs: *const i8,
+    stride: usize,
+    panel: *const i8,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut weights = [vdupq_n_s8(0); 4];
+        for g in 0..2 {
+            let at = panel.add(g * 16).cast::<i32>();
+            let first = vld1q_s32(at);
+            let second = if WHOLE { vld1q_s32(at.add(PANEL)) } else { vdupq_n_s32(0) };
+            weights[2 * g] = vreinterpretq_s8_s32(vzip1q_s32(first, second));
+            weights[2 * g + 1] = vreinterpretq_s8_s32(vzip2q_s32(first, second));
+        }
+        for p in 0..M.div_ceil(2) {
+            // An odd row is its own companion.
+            let next = if 2 * p + 1 < M { stride } else { 0 };
+            let at = inputs.add(2 * p * stride);
+            let pair = if WHOLE {
+                let first = vcombine_s64(vld1_s64(at.cast()), vdup_n_s64(0));
+                vld1q_lane_s64::<1>(at.add(next).cast(), first)
+            } else {
+                let four = |at: *const i8| vcreate_s64(at.cast::<u32>().read_unaligned() as u64);
+                vcombine_s64(four(at), four(at.add(next)))
+            };
+            for c in 0..4 {
+                smmla!(sums[p][c], vreinterpretq_s8_s64(pair), weights[c]);
+            }
         }
     }
 }

@@ -11,8 +11,8 @@ table! {
     /// Products in i16, two of which fit, then pair-wise into i32.
     pub(super) static NEON = "neon" {
         attributes: [target_feature(enable = "neon")],
-        gemm: neon::gemm, "smull, smlal, sadalp",
-        linear: neon::linear, "smull, smlal, sadalp",
+        gemm: neon::gemm,
+        linear: neon::linear,
     }
 }
 
@@ -20,8 +20,8 @@ table! {
     /// Four channels times four inputs in one instruction.
     pub(super) static DOTPROD = "dotprod" {
         attributes: [target_feature(enable = "neon,dotprod")],
-        gemm: dotprod::gemm, "sdot",
-        linear: dotprod::linear, "sdot",
+        gemm: dotprod::gemm,
+        linear: dotprod::linear,
     }
 }
 
@@ -29,8 +29,8 @@ table! {
     /// Two rows times two channels times eight inputs in one instruction.
     pub(super) static I8MM = "i8mm" {
         attributes: [target_feature(enable = "neon,dotprod,i8mm")],
-        gemm: i8mm::gemm, "smmla",
-        linear: i8mm::linear, "smmla",
+        gemm: i8mm::gemm,
+        linear: i8mm::linear,
     }
 }
 

@@ -11,6 +11,9 @@ use crate::ops::{Activations, Weights};
 /// Bytes of four weights of every channel.
 const STEP: usize = PANEL * QUAD;
 
+/// Pairs of channels, which an instruction multiplies.
+const PAIRS: usize = PANEL / 2;
+
 struct Neon;
 
 impl Tile for Neon {
@@ -23,63 +26,55 @@ impl Tile for Neon {
         stride: usize,
         panel: *const i8,
         quads: usize,
-    ) -> [[i32; PANEL]; M] {
+        out: &mut [[i32; PANEL]; M],
+    ) {
         // SAFETY: as the caller says; every aarch64 with floats has NEON.
         unsafe {
-            let mut sums = [[vdupq_n_s32(0); 8]; M];
+            let mut sums = [[vdupq_n_s32(0); PAIRS]; M];
             let mut quad = 0;
             while quad + 2 <= quads {
-                let mut a = [[vdupq_n_s8(0); 2]; M];
+                let mut a = [[vdup_n_s8(0); 2]; M];
                 for m in 0..M {
                     let at = inputs.add(m * stride + quad * QUAD);
                     a[m] = [broadcast(at), broadcast(at.add(QUAD))];
                 }
-                for g in 0..4 {
-                    let at = panel.add(quad * STEP + g * 16);
-                    let (w, v) = (vld1q_s8(at), vld1q_s8(at.add(STEP)));
+                for c in 0..PAIRS {
+                    let at = panel.add(quad * STEP + c * 2 * QUAD);
+                    let (first, second) = (vld1_s8(at), vld1_s8(at.add(STEP)));
                     for m in 0..M {
-                        let [a, b] = a[m];
-                        let low = vmull_s8(vget_low_s8(w), vget_low_s8(a));
-                        let low = vmlal_s8(low, vget_low_s8(v), vget_low_s8(b));
-                        let high = vmlal_high_s8(vmull_high_s8(w, a), v, b);
-                        sums[m][2 * g] = vpadalq_s16(sums[m][2 * g], low);
-                        sums[m][2 * g + 1] = vpadalq_s16(sums[m][2 * g + 1], high);
+                        let products = vmlal_s8(vmull_s8(first, a[m][0]), second, a[m][1]);
+                        sums[m][c] = vpadalq_s16(sums[m][c], products);
                     }
                 }
                 quad += 2;
             }
             if quad < quads {
-                for g in 0..4 {
-                    let w = vld1q_s8(panel.add(quad * STEP + g * 16));
-                    for m in 0..M {
-                        let a = broadcast(inputs.add(m * stride + quad * QUAD));
-                        let low = vmull_s8(vget_low_s8(w), vget_low_s8(a));
-                        sums[m][2 * g] = vpadalq_s16(sums[m][2 * g], low);
-                        let high = vmull_high_s8(w, a);
-                        sums[m][2 * g + 1] = vpadalq_s16(sums[m][2 * g + 1], high);
+                for m in 0..M {
+                    let a = broadcast(inputs.add(m * stride + quad * QUAD));
+                    for c in 0..PAIRS {
+                        let weights = vld1_s8(panel.add(quad * STEP + c * 2 * QUAD));
+                        sums[m][c] = vpadalq_s16(sums[m][c], vmull_s8(weights, a));
                     }
                 }
             }
-            let mut out = [[0; PANEL]; M];
             for m in 0..M {
                 for g in 0..4 {
                     let folded = vpaddq_s32(sums[m][2 * g], sums[m][2 * g + 1]);
                     vst1q_s32(out[m].as_mut_ptr().add(4 * g), folded);
                 }
             }
-            out
         }
     }
 }
 
-/// Four inputs in every lane of four.
+/// Four inputs, twice.
 ///
 /// # Safety
 /// Four bytes are readable.
 #[inline(always)]
-pub(super) unsafe fn broadcast(inputs: *const i8) -> int8x16_t {
+unsafe fn broadcast(inputs: *const i8) -> int8x8_t {
     // SAFETY: as the caller says; the load needs no alignment.
-    unsafe { vreinterpretq_s8_s32(vdupq_n_s32(inputs.cast::<i32>().read_unaligned())) }
+    unsafe { vreinterpret_s8_s32(vdup_n_s32(inputs.cast::<i32>().read_unaligned())) }
 }
 
 /// As [`crate::ops::gemm`].

@@ -14,8 +14,8 @@ table! {
     /// Eight sums a register; products by `vpmaddubsw`, which cannot saturate on these operands.
     pub(super) static AVX2 = "avx2" {
         attributes: [target_feature(enable = "avx2")],
-        gemm: avx2::gemm, "vpmaddubsw ymm",
-        linear: avx2::linear, "vpmaddubsw ymm",
+        gemm: avx2::gemm,
+        linear: avx2::linear,
     }
 }
 
@@ -23,8 +23,8 @@ table! {
     /// Eight sums a register; four products a lane in one instruction.
     pub(super) static AVX_VNNI = "avx-vnni" {
         attributes: [target_feature(enable = "avx2,avxvnni")],
-        gemm: vnni::gemm, "vpdpbusd ymm",
-        linear: vnni::linear, "vpdpbusd ymm",
+        gemm: vnni::gemm,
+        linear: vnni::linear,
     }
 }
 
@@ -32,8 +32,8 @@ table! {
     /// Sixteen sums a register; four products a lane in one instruction.
     pub(super) static AVX512 = "avx512-vnni" {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
-        gemm: avx512::gemm, "vpdpbusd zmm",
-        linear: avx512::linear, "vpdpbusd zmm",
+        gemm: avx512::gemm,
+        linear: avx512::linear,
     }
 }
 
@@ -41,8 +41,8 @@ table! {
     /// Tiles of sixteen rows and channels; the rest as with AVX-512.
     pub(super) static AMX = "amx" {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
-        gemm: amx::gemm, "tdpbssd",
-        linear: amx::linear, "tdpbssd",
+        gemm: amx::gemm,
+        linear: amx::linear,
     }
 }
 

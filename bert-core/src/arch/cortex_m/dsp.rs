@@ -1,0 +1,194 @@
+//! Cortex-M DSP: `smlad` adds two products of i16.
+//!
+//! `sxtb16` widens the bytes 0 and 2 of a word, with a rotation 1 and 3. The inputs of two rows are
+//! widened once for all channels of a panel, a piece of the row at a time, into a buffer in the order
+//! in which they are used; weights are widened as they are loaded. Two rows times two channels make
+//! eight `smlad` of four weights and four inputs, and all that is at work has a register.
+
+use core::arch::asm;
+
+use crate::arch::panels::{self, Tile};
+use crate::format::{Matrix, PANEL, QUAD};
+use crate::ops::{self, Activations, Weights};
+
+/// Bytes of four weights of every channel.
+const STEP: usize = PANEL * QUAD;
+/// Quads that are widened at a time: a kilobyte of stack.
+const PIECE: usize = 64;
+
+/// A quad of each of two rows in i16: bytes 0 and 2 of the first, of the second, then 1 and 3.
+type Wide = [u32; 4];
+
+struct Dsp;
+
+/// Four weights of two channels, four inputs of two rows.
+macro_rules! quad {
+    () => {
+        concat!(
+            "ldrd {w0}, {w1}, [{panel}], #64\n",
+            "ldrd {a0}, {a1}, [{wide}], #8\n",
+            "sxtb16 {t}, {w0}\n",
+            "smlad {s00}, {t}, {a0}, {s00}\n",
+            "smlad {s10}, {t}, {a1}, {s10}\n",
+            "sxtb16 {t}, {w1}\n",
+            "smlad {s01}, {t}, {a0}, {s01}\n",
+            "smlad {s11}, {t}, {a1}, {s11}\n",
+            "ldrd {a0}, {a1}, [{wide}], #8\n",
+            "sxtb16 {t}, {w0}, ror #8\n",
+            "smlad {s00}, {t}, {a0}, {s00}\n",
+            "smlad {s10}, {t}, {a1}, {s10}\n",
+            "sxtb16 {t}, {w1}, ror #8\n",
+            "smlad {s01}, {t}, {a0}, {s01}\n",
+            "smlad {s11}, {t}, {a1}, {s11}",
+        )
+    };
+}
+
+impl Tile for Dsp {
+    const ROWS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn sums<const M: usize>(
+        inputs: *const i8,
+        stride: usize,
+        panel: *const i8,
+        quads: usize,
+        out: &mut [[i32; PANEL]; M],
+    ) {
+        let next = if M == 2 { stride } else { 0 };
+        let mut sums = [[[0; 2]; 2]; PANEL / 2];
+        let mut first = 0;
+        while first < quads {
+            let count = if quads - first < PIECE { quads - first } else { PIECE };
+            // SAFETY: `count` quads from here on are readable, of both rows and of the panel.
+            unsafe {
+                let inputs = inputs.add(first * QUAD);
+                piece(inputs, inputs.add(next), panel.add(first * STEP), count, &mut sums);
+            }
+            first += count;
+        }
+        for (n, pair) in sums.iter().enumerate() {
+            for m in 0..M {
+                out[m][2 * n] = pair[m][0];
+                out[m][2 * n + 1] = pair[m][1];
+            }
+        }
+    }
+}
+
+/// Adds the products of `count` ≤ [`PIECE`] quads of two rows: for each two channels, the sums of the
+/// first row and those of the second.
+///
+/// # Safety
+/// So many quads of both rows and of the panel are readable; `count` is not 0.
+#[inline(never)]
+unsafe fn piece(
+    first: *const i8,
+    second: *const i8,
+    panel: *const i8,
+    count: usize,
+    sums: &mut [[[i32; 2]; 2]; PANEL / 2],
+) {
+    let mut wide = core::mem::MaybeUninit::<[Wide; PIECE]>::uninit();
+    let wide = wide.as_mut_ptr().cast::<Wide>();
+    // SAFETY: as the caller says; `count` elements of the buffer are written, then read.
+    unsafe {
+        for quad in 0..count {
+            let a = first.add(quad * QUAD).cast::<u32>().read_unaligned();
+            let b = second.add(quad * QUAD).cast::<u32>().read_unaligned();
+            wide.add(quad).write([widen(a), widen(b), widen_rotated(a), widen_rotated(b)]);
+        }
+        let end = panel.add(count * STEP);
+        for (n, pair) in sums.iter_mut().enumerate() {
+            let [[s00, s01], [s10, s11]] = pair;
+            let offset = n * 2 * QUAD;
+            asm!(
+                // Two quads a turn; of an odd count the first turn is half.
+                "cmp {t}, #0",
+                "bne 3f",
+                "2:",
+                quad!(),
+                "3:",
+                quad!(),
+                "cmp {panel}, {end}",
+                "bne 2b",
+                panel = inout(reg) panel.add(offset) => _,
+                wide = inout(reg) wide => _,
+                end = in(reg) end.add(offset),
+                s00 = inout(reg) *s00,
+                s01 = inout(reg) *s01,
+                s10 = inout(reg) *s10,
+                s11 = inout(reg) *s11,
+                w0 = out(reg) _,
+                w1 = out(reg) _,
+                a0 = out(reg) _,
+                a1 = out(reg) _,
+                t = inout(reg) count % 2 => _,
+                options(readonly, nostack),
+            );
+        }
+    }
+}
+
+/// Bytes 0 and 2 as i16.
+#[inline(always)]
+fn widen(word: u32) -> u32 {
+    let wide;
+    // SAFETY: an instruction of the DSP extension, which reads and writes registers.
+    unsafe {
+        asm!(
+            "sxtb16 {wide}, {word}",
+            wide = lateout(reg) wide,
+            word = in(reg) word,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    wide
+}
+
+/// Bytes 1 and 3 as i16.
+#[inline(always)]
+fn widen_rotated(word: u32) -> u32 {
+    let wide;
+    // SAFETY: as in `widen`.
+    unsafe {
+        asm!(
+            "sxtb16 {wide}, {word}, ror #8",
+            wide = lateout(reg) wide,
+            word = in(reg) word,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    wide
+}
+
+/// As [`ops::gemm`].
+///
+/// # Safety
+/// The CPU has the DSP extension.
+#[inline(always)]
+pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+    if !super::aligned(w.values) {
+        return ops::gemm(a, w, out);
+    }
+    // SAFETY: as the caller says.
+    unsafe { panels::gemm::<Dsp>(a, w, out) }
+}
+
+/// As [`ops::linear`].
+///
+/// # Safety
+/// The CPU has the DSP extension.
+#[inline(always)]
+pub(super) unsafe fn linear(
+    q: &Activations<'_>,
+    scales: &[f32],
+    matrix: &Matrix<'_>,
+    out: &mut [f32],
+) {
+    if !super::aligned(matrix.weights) {
+        return ops::linear(q, scales, matrix, out);
+    }
+    // SAFETY: as the caller says.
+    unsafe { panels::linear::<Dsp>(q, scales, matrix, out) }
+}

@@ -1,0 +1,134 @@
+//! Helium: `vmladava` adds sixteen products of i8 to a register.
+//!
+//! Sixteen inputs of a channel are four words of a panel, 64 bytes apart: a gathering load takes them,
+//! and steps its own addresses on. Four rows share it. The loop counts quads and leaves out, by
+//! predication, those beyond the last, so it reads nothing that is not there.
+
+use core::arch::asm;
+
+use crate::arch::panels::{self, Tile};
+use crate::format::{Matrix, PANEL, QUAD};
+use crate::ops::{self, Activations, Weights};
+
+/// Where the quads of a channel lie. The load steps 256 bytes on before it reads.
+static PLACES: [u32; 4] = {
+    const STEP: u32 = (PANEL * QUAD) as u32;
+    const BACK: u32 = 0u32.wrapping_sub(4 * STEP);
+    [BACK, BACK + STEP, BACK + 2 * STEP, BACK + 3 * STEP]
+};
+
+struct Helium;
+
+/// The sums of a channel and as many rows as there are sets of registers: the sum, which has to be in
+/// a register of an even number, the inputs, and where the inputs go.
+macro_rules! channel {
+    ($weights:expr, $quads:expr, $($sum:ident $even:tt $inputs:tt $vector:tt: $at:expr),*) => {{
+        $(let $sum: i32;)*
+        asm!(
+            "vldrw.u32 q1, [{places}]",
+            "vdup.32 q0, {weights}",
+            "vadd.i32 q0, q0, q1",
+            "wlstp.32 lr, lr, 3f",
+            "2:",
+            "vldrw.u32 q1, [q0, #256]!",
+            $(
+                concat!("vldrb.u8 ", $vector, ", [", $inputs, "], #16"),
+                concat!("vmladava.s8 ", $even, ", q1, ", $vector),
+            )*
+            "letp lr, 2b",
+            "3:",
+            places = in(reg) PLACES.as_ptr(),
+            weights = in(reg) $weights,
+            inout("lr") $quads => _,
+            $(
+                inout($even) 0 => $sum,
+                inout($inputs) $at => _,
+            )*
+            out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _,
+            out("d6") _, out("d7") _,
+            options(readonly, nostack),
+        );
+        [$($sum),*]
+    }};
+}
+
+impl Tile for Helium {
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn sums<const M: usize>(
+        inputs: *const i8,
+        stride: usize,
+        panel: *const i8,
+        quads: usize,
+        out: &mut [[i32; PANEL]; M],
+    ) {
+        let at = |m: usize| inputs.wrapping_add(m * stride);
+        for n in 0..PANEL {
+            let weights = panel.wrapping_add(n * QUAD);
+            let mut put = |sums: &[i32]| {
+                for (row, sum) in out.iter_mut().zip(sums) {
+                    row[n] = *sum;
+                }
+            };
+            // SAFETY: as the caller says; d0 to d7 are q0 to q3.
+            unsafe {
+                match M {
+                    1 => put(&channel!(weights, quads, a "r0" "r1" "q2": at(0))),
+                    2 => put(&channel!(
+                        weights,
+                        quads,
+                        a "r0" "r1" "q2": at(0),
+                        b "r2" "r3" "q3": at(1)
+                    )),
+                    3 => put(&channel!(
+                        weights,
+                        quads,
+                        a "r0" "r1" "q2": at(0),
+                        b "r2" "r3" "q3": at(1),
+                        c "r4" "r5" "q2": at(2)
+                    )),
+                    _ => put(&channel!(
+                        weights,
+                        quads,
+                        a "r0" "r1" "q2": at(0),
+                        b "r2" "r3" "q3": at(1),
+                        c "r4" "r5" "q2": at(2),
+                        d "r8" "r9" "q3": at(3)
+                    )),
+                }
+            }
+        }
+    }
+}
+
+/// As [`ops::gemm`].
+///
+/// # Safety
+/// The CPU has Helium.
+#[inline(always)]
+pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+    if !super::aligned(w.values) {
+        return ops::gemm(a, w, out);
+    }
+    // SAFETY: as the caller says.
+    unsafe { panels::gemm::<Helium>(a, w, out) }
+}
+
+/// As [`ops::linear`].
+///
+/// # Safety
+/// The CPU has Helium.
+#[inline(always)]
+pub(super) unsafe fn linear(
+    q: &Activations<'_>,
+    scales: &[f32],
+    matrix: &Matrix<'_>,
+    out: &mut [f32],
+) {
+    if !super::aligned(matrix.weights) {
+        return ops::linear(q, scales, matrix, out);
+    }
+    // SAFETY: as the caller says.
+    unsafe { panels::linear::<Helium>(q, scales, matrix, out) }
+}

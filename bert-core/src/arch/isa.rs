@@ -1,0 +1,72 @@
+//! The instruction sets that there are kernels for, on whatever machine this is compiled.
+
+use super::Kernels;
+
+/// What is written by hand for an instruction set. Its table, where it is compiled, is made from this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa {
+    /// As `BERT_ARCH` takes it.
+    pub name: &'static str,
+    /// The machines that have it.
+    pub machines: &'static str,
+    /// The instructions of the products, or [`COMPILED`].
+    pub product: &'static str,
+}
+
+/// How the compiler makes an operation: from the definition, for the instruction set.
+pub const COMPILED: &str = "compiled";
+
+/// All, the more capable of a machine after the less capable.
+pub static ISAS: [Isa; 11] = [
+    isa("scalar", "every one, among them RV32 and Cortex-M0+", COMPILED),
+    isa("avx2", "x86-64", "vpmaddubsw ymm"),
+    isa("avx-vnni", "x86-64", "vpdpbusd ymm"),
+    isa("avx512-vnni", "x86-64", "vpdpbusd zmm"),
+    isa("amx", "x86-64", "tdpbssd"),
+    isa("neon", "64-bit Arm", "smull, smlal, sadalp"),
+    isa("dotprod", "64-bit Arm", "sdot"),
+    isa("i8mm", "64-bit Arm", "smmla"),
+    isa("cortex-m-dsp", "Cortex-M4, M7, M33, M35P", "smlad"),
+    isa("cortex-m-helium", "Cortex-M52, M55, M85", "vmladava"),
+    isa("simd128", "WebAssembly", "i32x4.dot_i16x8_s"),
+];
+
+const fn isa(name: &'static str, machines: &'static str, product: &'static str) -> Isa {
+    Isa { name, machines, product }
+}
+
+impl Isa {
+    /// The one of this name.
+    ///
+    /// # Panics
+    /// If there is none; that of a table is then an error of compilation.
+    pub(super) const fn named(name: &str) -> &'static Isa {
+        let mut i = 0;
+        while i < ISAS.len() {
+            if same(ISAS[i].name.as_bytes(), name.as_bytes()) {
+                return &ISAS[i];
+            }
+            i += 1;
+        }
+        panic!("a table of an instruction set that is not in the list")
+    }
+
+    /// Each operation with how it is made: by which instructions where it is written by hand, else
+    /// [`COMPILED`]. The operations are [`Kernels::OPERATIONS`].
+    pub fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let way = |operation| match operation {
+            "gemm" | "linear" => self.product,
+            _ => COMPILED,
+        };
+        Kernels::OPERATIONS.into_iter().map(move |operation| (operation, way(operation)))
+    }
+}
+
+/// `==` of slices is not for constants.
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
