@@ -105,14 +105,9 @@ impl Sink for Scaled<'_> {
             sums[i] as f32 * product + f32::from_le_bytes(biases[i])
         };
         // A count that is known becomes vector instructions.
-        if out.len() >= PANEL {
-            for i in 0..PANEL {
-                out[i] = value(i);
-            }
-        } else {
-            for i in 0..out.len() {
-                out[i] = value(i);
-            }
+        match out.first_chunk_mut::<PANEL>() {
+            Some(out) => out.iter_mut().enumerate().for_each(|(i, out)| *out = value(i)),
+            None => out.iter_mut().enumerate().for_each(|(i, out)| *out = value(i)),
         }
     }
 }
@@ -174,8 +169,8 @@ impl Block {
         let mut sums = [[0; PANEL]; M];
         // SAFETY: as the caller says.
         unsafe { T::sums::<M>(self.inputs, self.stride, self.panel, self.quads, &mut sums) };
-        for m in 0..M {
-            sink.put(self.row + m, self.channel, &sums[m]);
+        for (m, sums) in sums.iter().enumerate() {
+            sink.put(self.row + m, self.channel, sums);
         }
         self.inputs = self.inputs.wrapping_add(M * self.stride);
         self.row += M;
