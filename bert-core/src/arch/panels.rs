@@ -100,20 +100,26 @@ impl Sink for Scaled<'_> {
         let (scales, biases) = (&self.scales[n..], &self.biases[n..channels]);
         let out = &mut self.out[row * channels + n..(row + 1) * channels];
         let scale = self.row_scales[row];
-        let value = |i: usize| {
-            let product = scale * f32::from_le_bytes(scales[i]);
-            sums[i] as f32 * product + f32::from_le_bytes(biases[i])
-        };
         // A count that is known becomes vector instructions.
         if out.len() >= PANEL {
-            for i in 0..PANEL {
-                out[i] = value(i);
-            }
+            put_scaled(&mut out[..PANEL], sums, scale, &scales[..PANEL], &biases[..PANEL]);
         } else {
-            for i in 0..out.len() {
-                out[i] = value(i);
-            }
+            put_scaled(out, sums, scale, scales, biases);
         }
+    }
+}
+
+/// As [`ops::linear`] of a row's channels, as many as `out` has.
+#[inline(always)]
+fn put_scaled(
+    out: &mut [f32],
+    sums: &[i32; PANEL],
+    scale: f32,
+    scales: &[[u8; 4]],
+    biases: &[[u8; 4]],
+) {
+    for (((out, sum), t), b) in out.iter_mut().zip(sums).zip(scales).zip(biases) {
+        *out = *sum as f32 * (scale * f32::from_le_bytes(*t)) + f32::from_le_bytes(*b);
     }
 }
 
@@ -174,8 +180,8 @@ impl Block {
         let mut sums = [[0; PANEL]; M];
         // SAFETY: as the caller says.
         unsafe { T::sums::<M>(self.inputs, self.stride, self.panel, self.quads, &mut sums) };
-        for m in 0..M {
-            sink.put(self.row + m, self.channel, &sums[m]);
+        for (m, sums) in sums.iter().enumerate() {
+            sink.put(self.row + m, self.channel, sums);
         }
         self.inputs = self.inputs.wrapping_add(M * self.stride);
         self.row += M;
