@@ -9,7 +9,10 @@
 //! of the system on 64-bit Arm; fixed by the target elsewhere. With `std` the variable `BERT_ARCH` names
 //! another one, to compare and to test. [`ISAS`] is what there is on all machines.
 
-#![allow(unsafe_code)] // Instructions beyond the target's baseline are behind `unsafe`, only here.
+#![allow(unsafe_code)]
+// Instructions beyond the target's baseline are behind `unsafe`, only here.
+// The registers of a tile are arrays with numbers for rows and channels, as in the formulas.
+#![allow(clippy::needless_range_loop)]
 
 #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
 mod aarch64;

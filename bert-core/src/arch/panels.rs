@@ -100,15 +100,26 @@ impl Sink for Scaled<'_> {
         let (scales, biases) = (&self.scales[n..], &self.biases[n..channels]);
         let out = &mut self.out[row * channels + n..(row + 1) * channels];
         let scale = self.row_scales[row];
-        let value = |i: usize| {
-            let product = scale * f32::from_le_bytes(scales[i]);
-            sums[i] as f32 * product + f32::from_le_bytes(biases[i])
-        };
         // A count that is known becomes vector instructions.
-        match out.first_chunk_mut::<PANEL>() {
-            Some(out) => out.iter_mut().enumerate().for_each(|(i, out)| *out = value(i)),
-            None => out.iter_mut().enumerate().for_each(|(i, out)| *out = value(i)),
+        if out.len() >= PANEL {
+            put_scaled(&mut out[..PANEL], sums, scale, &scales[..PANEL], &biases[..PANEL]);
+        } else {
+            put_scaled(out, sums, scale, scales, biases);
         }
+    }
+}
+
+/// As [`ops::linear`] of a row's channels, as many as `out` has.
+#[inline(always)]
+fn put_scaled(
+    out: &mut [f32],
+    sums: &[i32; PANEL],
+    scale: f32,
+    scales: &[[u8; 4]],
+    biases: &[[u8; 4]],
+) {
+    for (((out, sum), t), b) in out.iter_mut().zip(sums).zip(scales).zip(biases) {
+        *out = *sum as f32 * (scale * f32::from_le_bytes(*t)) + f32::from_le_bytes(*b);
     }
 }
 

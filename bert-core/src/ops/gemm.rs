@@ -135,9 +135,13 @@ const STEP: usize = 16;
 ///
 /// Products of two i8 fit i16 (|p| ≤ 2¹⁴); the two halves of a step are added in i32 lane by lane,
 /// a form that compilers turn into pair-wise multiply-add instructions, but only in a function of
-/// its own: inlined into other loops, LLVM leaves it scalar.
+/// its own: inlined into other loops, LLVM leaves it scalar. Helium's instruction adds all products to
+/// one sum, which compilers see in the plain form.
 #[inline(never)]
 fn dot(a: &[i8], b: &[i8]) -> i32 {
+    if cfg!(cortex_m_helium) {
+        return a.iter().zip(b).map(|(&a, &b)| a as i32 * b as i32).sum();
+    }
     const HALF: usize = STEP / 2;
     let mut lanes = [0i32; HALF];
     let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<STEP>(), b.as_chunks::<STEP>());

@@ -51,6 +51,9 @@ const fn cortex_m(
 const ARMV7: &str = "thumbv7em-none-eabihf";
 const ARMV8: &str = "thumbv8m.main-none-eabihf";
 
+/// Without Helium's floats, which bert-core refuses; the compiler warns that their name may change.
+const HELIUM: &str = "-Awarnings -Ctarget-cpu=cortex-m55 -Ctarget-feature=-mve.fp";
+
 const WASM: Machine = Machine {
     name: "wasm",
     target: "wasm32-unknown-unknown",
@@ -75,7 +78,7 @@ pub const MACHINES: [Machine; 10] = [
     cortex_m("m4", ARMV7, "-Ctarget-cpu=cortex-m4", "mps2-an386"),
     cortex_m("m7", ARMV7, "-Ctarget-cpu=cortex-m7", "mps2-an500"),
     cortex_m("m33", ARMV8, "-Ctarget-cpu=cortex-m33", "mps2-an505"),
-    cortex_m("m55", ARMV8, "-Ctarget-cpu=cortex-m55", "mps3-an547"),
+    cortex_m("m55", ARMV8, HELIUM, "mps3-an547"),
     Machine {
         name: "rv32",
         target: "riscv32imc-unknown-none-elf",
