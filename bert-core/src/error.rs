@@ -72,6 +72,8 @@ pub enum Error {
         /// Bytes at hand.
         found: u32,
     },
+    /// The variable `BERT_ARCH` names an instruction set that this machine does not have.
+    UnknownArch,
     /// The scratch memory does not start at a multiple of [`crate::SCRATCH_ALIGN`] bytes.
     ScratchAlignment,
     /// More tokens than the session has room for.
@@ -171,6 +173,9 @@ impl fmt::Display for Error {
             Error::TextTooLong => f.write_str("the text is longer than 4 GiB"),
             Error::Scratch { needed, found } => {
                 write!(f, "scratch too small: {needed} bytes needed, {found} found")
+            }
+            Error::UnknownArch => {
+                f.write_str("BERT_ARCH names an instruction set that this machine does not have")
             }
             Error::ScratchAlignment => f.write_str("scratch memory is not aligned"),
             Error::TooManyTokens { found, limit } => {

@@ -82,7 +82,8 @@ methods! {
     add_row(x: &[f32], out: &mut [f32]);
 }
 
-/// A static table of an instruction set of [`super::ISAS`]: two operations by hand, the rest the definitions compiled under `attributes`.
+/// A static table of an instruction set of [`super::ISAS`]: two operations by hand, the rest the
+/// definitions compiled under `attributes`.
 macro_rules! table {
     (
         $(#[$doc:meta])*

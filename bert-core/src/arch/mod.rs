@@ -9,10 +9,11 @@
 //! of the system on 64-bit Arm; fixed by the target elsewhere. With `std` the variable `BERT_ARCH` names
 //! another one, to compare and to test. [`ISAS`] is what there is on all machines.
 
-#![allow(unsafe_code)]
-// Instructions beyond the target's baseline are behind `unsafe`, only here.
-// The registers of a tile are arrays with numbers for rows and channels, as in the formulas.
-#![allow(clippy::needless_range_loop)]
+#![allow(unsafe_code, reason = "instructions beyond the target's baseline, only here")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "registers of a tile have numbers of rows and channels, as in the formulas"
+)]
 
 #[cfg(all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"))]
 mod aarch64;
@@ -20,7 +21,11 @@ mod aarch64;
 mod cortex_m;
 mod isa;
 mod kernels;
-#[allow(dead_code)] // A machine with nothing but the definition has no tiles.
+#[cfg(any(
+    cortex_m_dsp,
+    all(target_arch = "aarch64", target_feature = "neon", target_endian = "little"),
+    all(target_arch = "wasm32", target_feature = "simd128"),
+))]
 mod panels;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
@@ -30,6 +35,7 @@ mod x86;
 pub use isa::{COMPILED, ISAS, Isa};
 pub use kernels::Kernels;
 
+use crate::Error;
 use kernels::table;
 
 cfg_select! {
@@ -50,10 +56,8 @@ cfg_select! {
         mod native {
             use super::Kernels;
 
-            pub(super) const TABLES: [&Kernels; 0] = [];
-
             pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
-                TABLES.into_iter()
+                core::iter::empty()
             }
         }
     }
@@ -73,11 +77,6 @@ pub fn available() -> impl Iterator<Item = &'static Kernels> {
     core::iter::once(&SCALAR).chain(native::available())
 }
 
-/// Every table in this build, whether this machine runs it or not: for a matrix of what there is.
-pub fn all() -> impl Iterator<Item = &'static Kernels> {
-    core::iter::once(&SCALAR).chain(native::TABLES)
-}
-
 /// The table of this name, if this machine runs it.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static Kernels> {
@@ -86,23 +85,21 @@ pub fn by_name(name: &str) -> Option<&'static Kernels> {
 
 /// The most capable table this machine runs, or with `std` that of the variable `BERT_ARCH`.
 ///
-/// # Panics
-/// With `std`, if `BERT_ARCH` names a table that this machine does not run: a forced path that is
-/// silently another one would make every comparison worthless.
-#[must_use]
-pub fn detect() -> &'static Kernels {
+/// # Errors
+/// [`Error::UnknownArch`] if `BERT_ARCH` names a table that this machine does not run: another one in
+/// its place would make every comparison worthless.
+pub fn detect() -> Result<&'static Kernels, Error> {
     let best = || available().last().unwrap_or(&SCALAR);
     #[cfg(feature = "std")]
     {
-        static CHOSEN: std::sync::OnceLock<&'static Kernels> = std::sync::OnceLock::new();
-        CHOSEN.get_or_init(|| match std::env::var("BERT_ARCH") {
-            Ok(name) if !name.is_empty() => by_name(&name).unwrap_or_else(|| {
-                let names: Vec<&str> = available().map(Kernels::name).collect();
-                panic!("BERT_ARCH={name}: this machine has {}", names.join(", "))
-            }),
-            _ => best(),
-        })
+        // The CPU and the environment are asked once.
+        static CHOSEN: std::sync::OnceLock<Option<&Kernels>> = std::sync::OnceLock::new();
+        let chosen = CHOSEN.get_or_init(|| match std::env::var("BERT_ARCH") {
+            Ok(name) if !name.is_empty() => by_name(&name),
+            _ => Some(best()),
+        });
+        chosen.ok_or(Error::UnknownArch)
     }
     #[cfg(not(feature = "std"))]
-    best()
+    Ok(best())
 }

@@ -10,6 +10,9 @@ use crate::ops::{self, Activations, Weights};
 pub(super) trait Tile {
     /// Most rows of a tile, at most eight.
     const ROWS: usize;
+    /// Where the weights have to lie: at multiples of so many bytes. A file may lie anywhere; for weights
+    /// that do not fit the definition serves.
+    const ALIGN: usize = 1;
 
     /// Writes the sums over `quads` quads of M ≤ `ROWS` rows. Not returned: that may be a copy.
     ///
@@ -31,7 +34,7 @@ pub(super) trait Tile {
 /// The machine has the instructions of `T`.
 #[inline(always)]
 pub(super) unsafe fn gemm<T: Tile>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    if w.layout != Layout::Panels {
+    if !fits::<T>(w) {
         return ops::gemm(a, w, out);
     }
     let width = w.channels.next_multiple_of(PANEL);
@@ -50,7 +53,7 @@ pub(super) unsafe fn linear<T: Tile>(
     matrix: &Matrix<'_>,
     out: &mut [f32],
 ) {
-    if matrix.layout != Layout::Panels {
+    if !fits::<T>(&matrix.operand()) {
         return ops::linear(q, scales, matrix, out);
     }
     let mut sink = Scaled {
@@ -61,6 +64,12 @@ pub(super) unsafe fn linear<T: Tile>(
     };
     // SAFETY: as the caller says.
     unsafe { tiles::<T>(q, &matrix.operand(), &mut sink) }
+}
+
+/// Whether a tile can be of these weights.
+#[inline(always)]
+fn fits<T: Tile>(w: &Weights<'_>) -> bool {
+    w.layout == Layout::Panels && (w.values.as_ptr() as usize).is_multiple_of(T::ALIGN)
 }
 
 /// Where sums go. A trait, because closures cannot be told to be inlined, and code that is not

@@ -7,20 +7,19 @@ use core::arch::wasm32::*;
 use super::Kernels;
 use super::kernels::table;
 use super::panels::{self, Tile};
-use crate::format::{Matrix, PANEL, QUAD};
-use crate::ops::{Activations, Weights};
+use crate::format::{PANEL, QUAD};
 
 table! {
     /// Four pairs of products in one instruction.
     pub(super) static SIMD128 = "simd128" {
         attributes: [target_feature(enable = "simd128")],
-        gemm: gemm,
-        linear: linear,
+        gemm: panels::gemm::<Simd128>,
+        linear: panels::linear::<Simd128>,
     }
 }
 
 /// All tables of this file.
-pub(super) const TABLES: [&Kernels; 1] = [&SIMD128];
+const TABLES: [&Kernels; 1] = [&SIMD128];
 
 /// The tables that this machine runs: a module with vectors loads nowhere else.
 pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
@@ -78,24 +77,4 @@ impl Tile for Simd128 {
             }
         }
     }
-}
-
-/// As [`crate::ops::gemm`].
-///
-/// # Safety
-/// The engine has vectors.
-#[inline(always)]
-unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    // SAFETY: as the caller says.
-    unsafe { panels::gemm::<Simd128>(a, w, out) }
-}
-
-/// As [`crate::ops::linear`].
-///
-/// # Safety
-/// The engine has vectors.
-#[inline(always)]
-unsafe fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]) {
-    // SAFETY: as the caller says.
-    unsafe { panels::linear::<Simd128>(q, scales, matrix, out) }
 }

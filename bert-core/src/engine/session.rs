@@ -40,7 +40,8 @@ impl<'m, 's> Session<'m, 's> {
     /// # Errors
     /// [`Error::Scratch`] if `scratch` is smaller than
     /// [`Model::scratch_bytes`]`(max_length)`, [`Error::ScratchAlignment`] if it does not start at a
-    /// multiple of [`crate::SCRATCH_ALIGN`], [`Error::SpecialToken`] if the vocabulary lacks one.
+    /// multiple of [`crate::SCRATCH_ALIGN`], [`Error::SpecialToken`] if the vocabulary lacks one,
+    /// [`Error::UnknownArch`] as [`arch::detect`].
     pub fn new(model: &Model<'m>, scratch: &'s mut [u8]) -> Result<Self, Error> {
         Self::with_limit(model, scratch, model.config().max_length as usize)
     }
@@ -64,7 +65,7 @@ impl<'m, 's> Session<'m, 's> {
 
     fn with_memory(model: &Model<'m>, memory: Memory<'s>, limit: usize) -> Result<Self, Error> {
         let tokenizer = Tokenizer::new(*model.vocabulary(), model.config().tokenizer)?;
-        let kernels = arch::detect();
+        let kernels = arch::detect()?;
         Ok(Session { model: *model, tokenizer, memory, limit, kernels })
     }
 

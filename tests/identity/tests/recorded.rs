@@ -18,6 +18,15 @@ fn runner(arguments: &[&str], path: &str) -> String {
 }
 
 #[test]
+fn an_unknown_path_is_refused() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bert-identity"));
+    let output = command.args(["identity", "32"]).env("BERT_ARCH", "abacus").output().unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("UnknownArch"), "{told}");
+}
+
+#[test]
 fn every_path_gives_the_recorded_bytes() {
     let record: serde_json::Value = serde_json::from_str(RECORD).unwrap();
     let recorded = record["sha256"].as_object().unwrap();

@@ -6,9 +6,8 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use crate::arch::panels::{self, Tile};
-use crate::format::{Matrix, PANEL, QUAD};
-use crate::ops::{Activations, Weights};
+use crate::arch::panels::Tile;
+use crate::format::{PANEL, QUAD};
 
 /// Bytes of four weights of every channel.
 const STEP: usize = PANEL * QUAD;
@@ -86,29 +85,4 @@ impl Tile for Dotprod {
             }
         }
     }
-}
-
-/// As [`crate::ops::gemm`].
-///
-/// # Safety
-/// The CPU has the dot-product instructions.
-#[inline(always)]
-pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    // SAFETY: as the caller says.
-    unsafe { panels::gemm::<Dotprod>(a, w, out) }
-}
-
-/// As [`crate::ops::linear`].
-///
-/// # Safety
-/// The CPU has the dot-product instructions.
-#[inline(always)]
-pub(super) unsafe fn linear(
-    q: &Activations<'_>,
-    scales: &[f32],
-    matrix: &Matrix<'_>,
-    out: &mut [f32],
-) {
-    // SAFETY: as the caller says.
-    unsafe { panels::linear::<Dotprod>(q, scales, matrix, out) }
 }

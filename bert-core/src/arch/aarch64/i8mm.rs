@@ -7,16 +7,15 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::dotprod::Dotprod;
-use crate::arch::panels::{self, Tile};
-use crate::format::{Matrix, PANEL, QUAD};
-use crate::ops::{Activations, Weights};
+use crate::arch::panels::Tile;
+use crate::format::{PANEL, QUAD};
 
 /// Bytes of four weights of every channel.
 const STEP: usize = PANEL * QUAD;
 /// Most pairs of rows.
 const PAIRS: usize = 4;
 
-struct I8mm;
+pub(super) struct I8mm;
 
 /// Adds the products of two rows and two channels. The intrinsic is not stable.
 macro_rules! smmla {
@@ -113,29 +112,4 @@ unsafe fn eight_inputs<const M: usize, const WHOLE: bool>(
             }
         }
     }
-}
-
-/// As [`crate::ops::gemm`].
-///
-/// # Safety
-/// The CPU has the dot-product and the matrix-product instructions.
-#[inline(always)]
-pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    // SAFETY: as the caller says.
-    unsafe { panels::gemm::<I8mm>(a, w, out) }
-}
-
-/// As [`crate::ops::linear`].
-///
-/// # Safety
-/// The CPU has the dot-product and the matrix-product instructions.
-#[inline(always)]
-pub(super) unsafe fn linear(
-    q: &Activations<'_>,
-    scales: &[f32],
-    matrix: &Matrix<'_>,
-    out: &mut [f32],
-) {
-    // SAFETY: as the caller says.
-    unsafe { panels::linear::<I8mm>(q, scales, matrix, out) }
 }

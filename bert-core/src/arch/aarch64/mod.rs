@@ -4,15 +4,15 @@ mod dotprod;
 mod i8mm;
 mod neon;
 
-use super::Kernels;
 use super::kernels::table;
+use super::{Kernels, panels};
 
 table! {
     /// Products in i16, two of which fit, then pair-wise into i32.
     pub(super) static NEON = "neon" {
         attributes: [target_feature(enable = "neon")],
-        gemm: neon::gemm,
-        linear: neon::linear,
+        gemm: panels::gemm::<neon::Neon>,
+        linear: panels::linear::<neon::Neon>,
     }
 }
 
@@ -20,8 +20,8 @@ table! {
     /// Four channels times four inputs in one instruction.
     pub(super) static DOTPROD = "dotprod" {
         attributes: [target_feature(enable = "neon,dotprod")],
-        gemm: dotprod::gemm,
-        linear: dotprod::linear,
+        gemm: panels::gemm::<dotprod::Dotprod>,
+        linear: panels::linear::<dotprod::Dotprod>,
     }
 }
 
@@ -29,13 +29,13 @@ table! {
     /// Two rows times two channels times eight inputs in one instruction.
     pub(super) static I8MM = "i8mm" {
         attributes: [target_feature(enable = "neon,dotprod,i8mm")],
-        gemm: i8mm::gemm,
-        linear: i8mm::linear,
+        gemm: panels::gemm::<i8mm::I8mm>,
+        linear: panels::linear::<i8mm::I8mm>,
     }
 }
 
 /// All tables of this file, the most capable last.
-pub(super) const TABLES: [&Kernels; 3] = [&NEON, &DOTPROD, &I8MM];
+const TABLES: [&Kernels; 3] = [&NEON, &DOTPROD, &I8MM];
 
 /// Whether the machine has a feature: asked of the operating system with `std`, else what the
 /// compiler was told, since Arm's registers that say so cannot be read by programs everywhere.

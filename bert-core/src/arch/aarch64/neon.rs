@@ -4,9 +4,8 @@
 
 use core::arch::aarch64::*;
 
-use crate::arch::panels::{self, Tile};
-use crate::format::{Matrix, PANEL, QUAD};
-use crate::ops::{Activations, Weights};
+use crate::arch::panels::Tile;
+use crate::format::{PANEL, QUAD};
 
 /// Bytes of four weights of every channel.
 const STEP: usize = PANEL * QUAD;
@@ -14,7 +13,7 @@ const STEP: usize = PANEL * QUAD;
 /// Pairs of channels, which an instruction multiplies.
 const PAIRS: usize = PANEL / 2;
 
-struct Neon;
+pub(super) struct Neon;
 
 impl Tile for Neon {
     // Sixteen registers of sums: a channel has two, of its first and its last two inputs.
@@ -75,29 +74,4 @@ impl Tile for Neon {
 unsafe fn broadcast(inputs: *const i8) -> int8x8_t {
     // SAFETY: as the caller says; the load needs no alignment.
     unsafe { vreinterpret_s8_s32(vdup_n_s32(inputs.cast::<i32>().read_unaligned())) }
-}
-
-/// As [`crate::ops::gemm`].
-///
-/// # Safety
-/// The CPU has NEON.
-#[inline(always)]
-pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    // SAFETY: as the caller says.
-    unsafe { panels::gemm::<Neon>(a, w, out) }
-}
-
-/// As [`crate::ops::linear`].
-///
-/// # Safety
-/// The CPU has NEON.
-#[inline(always)]
-pub(super) unsafe fn linear(
-    q: &Activations<'_>,
-    scales: &[f32],
-    matrix: &Matrix<'_>,
-    out: &mut [f32],
-) {
-    // SAFETY: as the caller says.
-    unsafe { panels::linear::<Neon>(q, scales, matrix, out) }
 }

@@ -7,9 +7,8 @@
 
 use core::arch::asm;
 
-use crate::arch::panels::{self, Tile};
-use crate::format::{Matrix, PANEL, QUAD};
-use crate::ops::{self, Activations, Weights};
+use crate::arch::panels::Tile;
+use crate::format::{PANEL, QUAD};
 
 /// Bytes of four weights of every channel.
 const STEP: usize = PANEL * QUAD;
@@ -19,7 +18,7 @@ const PIECE: usize = 64;
 /// A quad of each of two rows in i16: bytes 0 and 2 of the first, of the second, then 1 and 3.
 type Wide = [u32; 4];
 
-struct Dsp;
+pub(super) struct Dsp;
 
 /// Four weights of two channels, four inputs of two rows.
 macro_rules! quad {
@@ -46,6 +45,8 @@ macro_rules! quad {
 
 impl Tile for Dsp {
     const ROWS: usize = 2;
+    // Loads take words at multiples of four.
+    const ALIGN: usize = 4;
 
     #[inline(always)]
     unsafe fn sums<const M: usize>(
@@ -160,35 +161,4 @@ fn widen_rotated(word: u32) -> u32 {
         );
     }
     wide
-}
-
-/// As [`ops::gemm`].
-///
-/// # Safety
-/// The CPU has the DSP extension.
-#[inline(always)]
-pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    if !super::aligned(w.values) {
-        return ops::gemm(a, w, out);
-    }
-    // SAFETY: as the caller says.
-    unsafe { panels::gemm::<Dsp>(a, w, out) }
-}
-
-/// As [`ops::linear`].
-///
-/// # Safety
-/// The CPU has the DSP extension.
-#[inline(always)]
-pub(super) unsafe fn linear(
-    q: &Activations<'_>,
-    scales: &[f32],
-    matrix: &Matrix<'_>,
-    out: &mut [f32],
-) {
-    if !super::aligned(matrix.weights) {
-        return ops::linear(q, scales, matrix, out);
-    }
-    // SAFETY: as the caller says.
-    unsafe { panels::linear::<Dsp>(q, scales, matrix, out) }
 }

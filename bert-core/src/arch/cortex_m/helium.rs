@@ -6,9 +6,8 @@
 
 use core::arch::asm;
 
-use crate::arch::panels::{self, Tile};
-use crate::format::{Matrix, PANEL, QUAD};
-use crate::ops::{self, Activations, Weights};
+use crate::arch::panels::Tile;
+use crate::format::{PANEL, QUAD};
 
 /// Where the quads of a channel lie. The load steps 256 bytes on before it reads.
 static PLACES: [u32; 4] = {
@@ -17,7 +16,7 @@ static PLACES: [u32; 4] = {
     [BACK, BACK + STEP, BACK + 2 * STEP, BACK + 3 * STEP]
 };
 
-struct Helium;
+pub(super) struct Helium;
 
 /// The sums of a channel and as many rows as there are sets of registers: the sum, which has to be in
 /// a register of an even number, the inputs, and where the inputs go.
@@ -54,6 +53,8 @@ macro_rules! channel {
 
 impl Tile for Helium {
     const ROWS: usize = 4;
+    // Loads take words at multiples of four.
+    const ALIGN: usize = 4;
 
     #[inline(always)]
     unsafe fn sums<const M: usize>(
@@ -100,35 +101,4 @@ impl Tile for Helium {
             }
         }
     }
-}
-
-/// As [`ops::gemm`].
-///
-/// # Safety
-/// The CPU has Helium.
-#[inline(always)]
-pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    if !super::aligned(w.values) {
-        return ops::gemm(a, w, out);
-    }
-    // SAFETY: as the caller says.
-    unsafe { panels::gemm::<Helium>(a, w, out) }
-}
-
-/// As [`ops::linear`].
-///
-/// # Safety
-/// The CPU has Helium.
-#[inline(always)]
-pub(super) unsafe fn linear(
-    q: &Activations<'_>,
-    scales: &[f32],
-    matrix: &Matrix<'_>,
-    out: &mut [f32],
-) {
-    if !super::aligned(matrix.weights) {
-        return ops::linear(q, scales, matrix, out);
-    }
-    // SAFETY: as the caller says.
-    unsafe { panels::linear::<Helium>(q, scales, matrix, out) }
 }

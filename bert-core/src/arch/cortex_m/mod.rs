@@ -5,15 +5,15 @@ mod dsp;
 #[cfg(cortex_m_helium)]
 mod helium;
 
-use super::Kernels;
 use super::kernels::table;
+use super::{Kernels, panels};
 
 table! {
     /// Two products in one instruction.
     pub(super) static DSP = "cortex-m-dsp" {
         attributes: [],
-        gemm: dsp::gemm,
-        linear: dsp::linear,
+        gemm: panels::gemm::<dsp::Dsp>,
+        linear: panels::linear::<dsp::Dsp>,
     }
 }
 
@@ -22,25 +22,19 @@ table! {
     /// Sixteen products in one instruction.
     pub(super) static HELIUM = "cortex-m-helium" {
         attributes: [],
-        gemm: helium::gemm,
-        linear: helium::linear,
+        gemm: panels::gemm::<helium::Helium>,
+        linear: panels::linear::<helium::Helium>,
     }
 }
 
 /// All tables of this file, the most capable last.
 #[cfg(not(cortex_m_helium))]
-pub(super) const TABLES: [&Kernels; 1] = [&DSP];
+const TABLES: [&Kernels; 1] = [&DSP];
 /// All tables of this file, the most capable last.
 #[cfg(cortex_m_helium)]
-pub(super) const TABLES: [&Kernels; 2] = [&DSP, &HELIUM];
+const TABLES: [&Kernels; 2] = [&DSP, &HELIUM];
 
 /// The tables that this machine runs: it has what it was compiled for.
 pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
     TABLES.into_iter()
-}
-
-/// The loads here take words at multiples of four; a file may lie anywhere.
-#[inline(always)]
-fn aligned(weights: &[i8]) -> bool {
-    weights.as_ptr().cast::<u32>().is_aligned()
 }

@@ -10,8 +10,8 @@
 use core::arch::asm;
 use core::mem::MaybeUninit;
 
-use super::avx512::{self, Zmm};
-use super::blocks::{Exact, Scaled, Sink};
+use super::avx512::Zmm;
+use super::blocks::{self, Exact, Scaled, Sink};
 use crate::format::{Layout, Matrix, PANEL, QUAD};
 use crate::ops::{Activations, Weights};
 
@@ -30,7 +30,7 @@ pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32])
     // SAFETY: as the caller says.
     unsafe {
         if !suits(a, w) {
-            return avx512::gemm(a, w, out);
+            return blocks::gemm::<Zmm>(a, w, out);
         }
         let width = w.channels.next_multiple_of(PANEL);
         assert!(out.len() >= a.rows() * width, "room for the sums");
@@ -52,7 +52,7 @@ pub(super) unsafe fn linear(
     // SAFETY: as the caller says.
     unsafe {
         if !suits(q, &matrix.operand()) {
-            return avx512::linear(q, scales, matrix, out);
+            return blocks::linear::<Zmm>(q, scales, matrix, out);
         }
         tiles(q, &matrix.operand(), &Scaled::new(q, scales, matrix, out));
     }
@@ -62,6 +62,7 @@ fn suits(a: &Activations<'_>, w: &Weights<'_>) -> bool {
     let depth = w.depth.next_multiple_of(QUAD);
     a.rows() >= FEWEST_ROWS
         && w.layout == Layout::Panels
+        && depth > 0
         && (depth <= LINE || depth.is_multiple_of(LINE))
 }
 

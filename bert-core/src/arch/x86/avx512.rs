@@ -5,9 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::blocks::{self, Register};
-use crate::format::Matrix;
-use crate::ops::{Activations, Weights};
+use super::blocks::Register;
 
 #[derive(Clone, Copy)]
 pub(super) struct Zmm(__m512i);
@@ -74,29 +72,4 @@ impl Register for Zmm {
             _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(product, biases));
         }
     }
-}
-
-/// As [`crate::ops::gemm`].
-///
-/// # Safety
-/// The CPU has AVX-512 F, BW and VNNI.
-#[inline(always)]
-pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    // SAFETY: as the caller says.
-    unsafe { blocks::gemm::<Zmm>(a, w, out) }
-}
-
-/// As [`crate::ops::linear`].
-///
-/// # Safety
-/// The CPU has AVX-512 F, BW and VNNI.
-#[inline(always)]
-pub(super) unsafe fn linear(
-    q: &Activations<'_>,
-    scales: &[f32],
-    matrix: &Matrix<'_>,
-    out: &mut [f32],
-) {
-    // SAFETY: as the caller says.
-    unsafe { blocks::linear::<Zmm>(q, scales, matrix, out) }
 }

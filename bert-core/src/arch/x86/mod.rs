@@ -6,7 +6,9 @@ mod avx512;
 mod blocks;
 mod cpu;
 mod vnni;
+mod ymm;
 
+use self::ymm::Ymm;
 use super::Kernels;
 use super::kernels::table;
 
@@ -14,8 +16,8 @@ table! {
     /// Eight sums a register; products by `vpmaddubsw`, which cannot saturate on these operands.
     pub(super) static AVX2 = "avx2" {
         attributes: [target_feature(enable = "avx2")],
-        gemm: avx2::gemm,
-        linear: avx2::linear,
+        gemm: blocks::gemm::<Ymm<avx2::Maddubs>>,
+        linear: blocks::linear::<Ymm<avx2::Maddubs>>,
     }
 }
 
@@ -23,8 +25,8 @@ table! {
     /// Eight sums a register; four products a lane in one instruction.
     pub(super) static AVX_VNNI = "avx-vnni" {
         attributes: [target_feature(enable = "avx2,avxvnni")],
-        gemm: vnni::gemm,
-        linear: vnni::linear,
+        gemm: blocks::gemm::<Ymm<vnni::Dpbusd>>,
+        linear: blocks::linear::<Ymm<vnni::Dpbusd>>,
     }
 }
 
@@ -32,8 +34,8 @@ table! {
     /// Sixteen sums a register; four products a lane in one instruction.
     pub(super) static AVX512 = "avx512-vnni" {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
-        gemm: avx512::gemm,
-        linear: avx512::linear,
+        gemm: blocks::gemm::<avx512::Zmm>,
+        linear: blocks::linear::<avx512::Zmm>,
     }
 }
 
@@ -47,7 +49,7 @@ table! {
 }
 
 /// All tables of this file, the most capable last.
-pub(super) const TABLES: [&Kernels; 4] = [&AVX2, &AVX_VNNI, &AVX512, &AMX];
+const TABLES: [&Kernels; 4] = [&AVX2, &AVX_VNNI, &AVX512, &AMX];
 
 /// The tables that this CPU and its operating system run.
 pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
