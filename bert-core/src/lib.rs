@@ -50,7 +50,7 @@ pub use engine::{
     window_overlap,
 };
 #[cfg(feature = "std")]
-pub use engine::{ScratchVec, threaded_scratch_bytes};
+pub use engine::{ScratchVec, Sessions, threaded_scratch_bytes};
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};
 pub use ops::ARITHMETIC;

@@ -16,6 +16,8 @@ mod scratch;
 mod search;
 mod self_test;
 mod session;
+#[cfg(feature = "std")]
+mod sessions;
 mod spans;
 mod tags;
 #[cfg(feature = "std")]
@@ -33,5 +35,7 @@ pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, fast_scratch_bytes, scratch_byt
 pub use scratch::{ScratchVec, threaded_scratch_bytes};
 pub use search::{Answer, AnswerSearch, Answers, SpanWindow};
 pub use session::{Output, Session};
+#[cfg(feature = "std")]
+pub use sessions::Sessions;
 pub use spans::{Span, Spans};
 pub use tags::{Joint, Tag, Tags};
