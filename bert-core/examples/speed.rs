@@ -1,5 +1,5 @@
 //! Median and least microseconds of a forward pass of a random model, for each instruction set of this
-//! machine: `cargo run --release --features std --example speed [tiny|mini|small|minilm|base [TOKENS [NAME]]]`.
+//! machine: `cargo run --release --features threads --example speed [tiny|mini|small|minilm|base [TOKENS [NAME]]]`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/common/mod.rs"]

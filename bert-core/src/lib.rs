@@ -43,6 +43,8 @@ pub mod math;
 pub mod ops;
 pub mod tokenizer;
 
+#[cfg(feature = "threads")]
+pub use engine::threaded_scratch_bytes;
 pub use engine::{
     Answer, AnswerOptions, AnswerSearch, Answers, Classification, EmbedOptions, Embedding, Joint,
     Label, Layers, MultiLabel, Output, Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape,
@@ -50,7 +52,7 @@ pub use engine::{
     window_overlap,
 };
 #[cfg(feature = "std")]
-pub use engine::{ScratchVec, Sessions, threaded_scratch_bytes};
+pub use engine::{ScratchVec, Sessions};
 pub use error::Error;
 pub use format::{Activation, Config, Head, Model, Pooling, scratch_bytes_of};
 pub use ops::ARITHMETIC;

@@ -14,7 +14,7 @@ fn file() -> Vec<u8> {
 
 /// Token ids of very different lengths, so that threads overtake each other; some are too long.
 fn inputs(vocabulary: u32) -> Vec<Vec<u32>> {
-    let length = |i: u32| if i % 10 == 0 { 41 } else { 1 + i * 7 % 40 };
+    let length = |i: u32| if i.is_multiple_of(10) { 41 } else { 1 + i * 7 % 40 };
     (0..97).map(|i| (0..length(i)).map(|t| (i * 31 + t * 7) % vocabulary).collect()).collect()
 }
 

@@ -38,7 +38,7 @@ impl Pass<'_, '_> {
     pub fn forward(
         &self,
         memory: &mut Memory<'_>,
-        segment: impl Fn(usize) -> usize,
+        segment: impl Fn(usize) -> usize + Send,
         rows: Rows,
     ) -> Result<(), Error> {
         self.forward_to(memory, segment, rows, self.model.config().layers, |_, _| {})
@@ -48,6 +48,22 @@ impl Pass<'_, '_> {
     /// embeddings alone. `after` is called with 0 after the embeddings and with the number of each
     /// layer after it.
     pub fn forward_to(
+        &self,
+        memory: &mut Memory<'_>,
+        segment: impl Fn(usize) -> usize + Send,
+        rows: Rows,
+        depth: u16,
+        after: impl FnMut(u16, &mut Memory<'_>) + Send,
+    ) -> Result<(), Error> {
+        #[cfg(feature = "threads")]
+        if !memory.others.is_empty() {
+            // Inside the pool from end to end: to get in costs more than to share out a layer.
+            return super::threads::in_pool(|| self.layers(memory, segment, rows, depth, after));
+        }
+        self.layers(memory, segment, rows, depth, after)
+    }
+
+    fn layers(
         &self,
         memory: &mut Memory<'_>,
         segment: impl Fn(usize) -> usize,
@@ -69,7 +85,7 @@ impl Pass<'_, '_> {
 
     /// A layer, of which `wanted` rows are computed to the end.
     fn layer(&self, layer: &Layer<'_>, memory: &mut Memory<'_>, wanted: usize) {
-        #[cfg(feature = "std")]
+        #[cfg(feature = "threads")]
         if !memory.others.is_empty() {
             return super::threads::layer(self, layer, memory, wanted);
         }

@@ -20,7 +20,7 @@ mod session;
 mod sessions;
 mod spans;
 mod tags;
-#[cfg(feature = "std")]
+#[cfg(feature = "threads")]
 mod threads;
 
 pub use answer::{AnswerOptions, window_overlap};
@@ -30,9 +30,11 @@ pub use forward::Rows;
 pub use multi_label::MultiLabel;
 pub use read::longest_first;
 pub use regress::Regression;
-pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, fast_scratch_bytes, scratch_bytes};
 #[cfg(feature = "std")]
-pub use scratch::{ScratchVec, threaded_scratch_bytes};
+pub use scratch::ScratchVec;
+#[cfg(feature = "threads")]
+pub use scratch::threaded_scratch_bytes;
+pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, fast_scratch_bytes, scratch_bytes};
 pub use search::{Answer, AnswerSearch, Answers, SpanWindow};
 pub use session::{Output, Session};
 #[cfg(feature = "std")]

@@ -78,6 +78,7 @@ impl ScratchVec {
     }
 
     /// As [`ScratchVec::of`], for a session of several threads.
+    #[cfg(feature = "threads")]
     #[must_use]
     pub fn for_threads(model: &crate::Model<'_>, threads: usize) -> Self {
         let config = model.config();
@@ -210,7 +211,7 @@ pub const fn fast_scratch_bytes(shape: &Shape, tokens: usize) -> usize {
 }
 
 /// As [`fast_scratch_bytes`], for a session of several threads.
-#[cfg(feature = "std")]
+#[cfg(feature = "threads")]
 #[must_use]
 pub const fn threaded_scratch_bytes(shape: &Shape, tokens: usize, threads: usize) -> usize {
     bytes_with(shape, tokens, TILES[TILES.len() - 1], threads)
@@ -245,7 +246,7 @@ pub(crate) struct Memory<'s> {
     /// The rows in flight.
     pub tile: Tile<'s>,
     /// Those of other threads.
-    #[cfg(feature = "std")]
+    #[cfg(feature = "threads")]
     pub others: Vec<Tile<'s>>,
 }
 
@@ -315,7 +316,7 @@ impl<'s> Memory<'s> {
             x: bytemuck::cast_slice_mut(x),
             keys_values: bytemuck::cast_slice_mut(panels),
             tile: Tile::new(most, plan.take(&mut rest)),
-            #[cfg(feature = "std")]
+            #[cfg(feature = "threads")]
             others: (1..threads).map(|_| Tile::new(most, plan.take(&mut rest))).collect(),
         })
     }

@@ -70,11 +70,12 @@ impl<'m, 's> Session<'m, 's> {
     }
 
     /// A session of several threads, for long texts: one of `threads` for each 32 tokens at most. The
-    /// answers stay the same. [`crate::ScratchVec::for_threads`] makes the memory.
+    /// answers stay the same. [`crate::ScratchVec::for_threads`] makes the memory; the threads are those
+    /// of rayon's global pool, as many as there are cores if the program says nothing else.
     ///
     /// # Errors
     /// As [`Session::new`]; no thread counts as one.
-    #[cfg(feature = "std")]
+    #[cfg(feature = "threads")]
     pub fn with_threads(
         model: &Model<'m>,
         scratch: &'s mut [u8],

@@ -4,7 +4,6 @@
 //! between. No sum is split, so the bits do not depend on how many threads there are.
 
 use core::ops::Range;
-use std::thread;
 
 use super::forward::{Heads, HeadsMut, Pass, Stream, StreamMut};
 use super::scratch::Memory;
@@ -13,6 +12,11 @@ use crate::ops::GROUP;
 
 /// Below this many rows a thread costs more than it saves.
 const FEWEST_ROWS: usize = 32;
+
+/// Runs `work` on a thread of the pool, and waits for it.
+pub(super) fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon_core::scope(|_| work())
+}
 
 /// As the layer of one thread.
 pub(super) fn layer(
@@ -32,8 +36,7 @@ pub(super) fn layer(
     let shares = shares(pass.heads(), step, threads);
     let stream = Stream { q: memory.x, scales: memory.x_scales };
     let mut rest = (&mut *keys, &mut *values, &mut *memory.key_scales, &mut *memory.value_scales);
-    thread::scope(|scope| {
-        let mut own = None;
+    rayon_core::scope(|scope| {
         for (heads, tile) in shares.zip(tiles) {
             let count = heads.len();
             let part = HeadsMut {
@@ -43,15 +46,7 @@ pub(super) fn layer(
                 key_scales: front(&mut rest.2, count * tokens),
                 value_scales: front(&mut rest.3, count * tokens),
             };
-            let work = move || pass.keys_and_values(layer, stream, part, tile);
-            // The calling thread takes the first share, once the others have theirs.
-            match own {
-                None => own = Some(work),
-                Some(_) => drop(scope.spawn(work)),
-            }
-        }
-        if let Some(work) = own {
-            work();
+            scope.spawn(move |_| pass.keys_and_values(layer, stream, part, tile));
         }
     });
 
@@ -62,21 +57,13 @@ pub(super) fn layer(
     let threads = most.min(wanted.div_ceil(FEWEST_ROWS));
     let shares = self::shares(wanted, 1, threads);
     let tiles = std::iter::once(&mut memory.tile).chain(&mut memory.others);
-    thread::scope(|scope| {
-        let mut own = None;
+    rayon_core::scope(|scope| {
         for (rows, tile) in shares.zip(tiles) {
             let stream = StreamMut {
                 q: front(&mut rest.0, rows.len() * hidden),
                 scales: front(&mut rest.1, rows.len() * groups),
             };
-            let work = move || pass.rows(layer, stream, shared, tile, false);
-            match own {
-                None => own = Some(work),
-                Some(_) => drop(scope.spawn(work)),
-            }
-        }
-        if let Some(work) = own {
-            work();
+            scope.spawn(move |_| pass.rows(layer, stream, shared, tile, false));
         }
     });
 }
