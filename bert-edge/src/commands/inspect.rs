@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use bert_core::format::Kind;
-use bert_core::{Head, Model, Pooling};
+use bert_core::{Head, Model, Pooling, fast_scratch_bytes};
 use serde_json::json;
 
 use super::{output, print_json};
@@ -84,6 +84,7 @@ fn to_json(model: &Model<'_>, bytes: usize) -> serde_json::Value {
         "arithmetic": c.arithmetic,
         "bytes": bytes,
         "scratch_bytes": model.scratch_bytes(c.max_length as usize),
+        "fast_scratch_bytes": fast_scratch_bytes(&c.shape(), c.max_length as usize),
         "self_tests": model.self_tests().count(),
         "sections": sections,
     })
@@ -126,6 +127,8 @@ fn print(model: &Model<'_>, bytes: usize) -> Result<()> {
     }
     let scratch = model.scratch_bytes(c.max_length as usize);
     writeln!(out, "scratch       {scratch} bytes at {} tokens", c.max_length)?;
+    let fast = fast_scratch_bytes(&c.shape(), c.max_length as usize);
+    writeln!(out, "              {fast} bytes to be fastest there, as this program takes")?;
     writeln!(out, "\n  offset      bytes  section")?;
     for s in model.sections() {
         let name = s.name();

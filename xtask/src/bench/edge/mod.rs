@@ -63,6 +63,9 @@ pub struct Args {
     /// Takes this bert-trainer for the export instead of building it.
     #[arg(long, value_name = "BINARY")]
     trainer: Option<PathBuf>,
+    /// Takes this bert-edge for start, size and memory instead of building it, e.g. one of profile edge.
+    #[arg(long, value_name = "BINARY", conflicts_with = "without_start")]
+    edge: Option<PathBuf>,
     /// Leaves out start, size and memory.
     #[arg(long)]
     without_start: bool,
@@ -118,7 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut report = heading(core, &effort, &measured);
     report += &measured.markdown();
     if !args.without_start {
-        report += &start(&folders, core, &trainer, &chosen, &built)?;
+        report += &start(&folders, core, &trainer, args.edge.as_deref(), &chosen, &built)?;
     }
     write(&folders.root.join("edge.json"), &format!("{:#}\n", measured.json()))?;
     write(&folders.root.join("edge.svg"), &plot::svg(&measured)?)?;
@@ -201,13 +204,14 @@ fn start(
     folders: &Folders,
     core: usize,
     trainer: &Path,
+    edge: Option<&Path>,
     chosen: &[&'static Engine],
     built: &Built,
 ) -> Result<String> {
     let model = MODELS.iter().find(|model| model.name == models::START).context("no such size")?;
     let file = model.file(folders, trainer, Form::Ours)?;
     let workers = commands(folders, trainer, model, chosen, built);
-    Ok(start::measure(folders, core, &file, &workers)?.markdown(model.name))
+    Ok(start::measure(folders, core, &file, edge, &workers)?.markdown(model.name))
 }
 
 /// What machine this was, how busy, and what the figures are.

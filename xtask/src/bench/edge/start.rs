@@ -45,7 +45,8 @@ struct Memory {
     files: u64,
 }
 
-/// Measures with one model, by the engines that were chosen.
+/// Measures with one model, by the engines that were chosen; `program` is `bert-edge` in another
+/// build than that of the tests.
 ///
 /// # Errors
 /// `bert-edge` does not build.
@@ -53,10 +54,16 @@ pub fn measure(
     folders: &Folders,
     core: usize,
     model: &Path,
+    program: Option<&Path>,
     workers: &[(&'static Engine, Result<Command, String>)],
 ) -> Result<Start> {
-    shell::run(&mut shell::cargo(["build", "--release", "--quiet", "-p", "bert-edge"]))?;
-    let built = shell::target_dir().join("release/bert-edge");
+    let built = match program {
+        Some(program) => program.to_owned(),
+        None => {
+            shell::run(&mut shell::cargo(["build", "--release", "--quiet", "-p", "bert-edge"]))?;
+            shell::target_dir().join("release/bert-edge")
+        }
+    };
     let stripped = strip(&built, &folders.root.join("bert-edge"));
     let program = stripped.as_ref().unwrap_or(&built).clone();
     let program_bytes =
@@ -158,7 +165,8 @@ fn memory(program: &Path, core: usize, model: &Path) -> Result<Memory> {
     inspect.args(["inspect", "--json"]).arg(model);
     let text = shell::output_within(&mut inspect, LIMIT).context("`bert-edge inspect` failed")?;
     let known: Value = serde_json::from_str(&text)?;
-    let scratch = known["scratch_bytes"].as_u64().context("no scratch_bytes in `inspect`")?;
+    let scratch =
+        known["fast_scratch_bytes"].as_u64().context("no fast_scratch_bytes in `inspect`")?;
 
     let mut command = Command::new(program);
     command.arg("embed").arg(model).arg("-");
