@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use bert_core::Pooling;
 use bert_core::format::{
     Activation, EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder,
-    NormWeights,
+    NormWeights, WordEncoding,
 };
 
 use crate::config::HiddenAct;
@@ -88,6 +88,7 @@ pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
             (pooling, _) => HeadWeights::Embed { pooling: pooling.unwrap_or(Pooling::Mean) },
         },
         layout,
+        words: WordEncoding::default(),
         self_test_texts: &SELF_TEST_TEXTS,
     };
     builder.build().with_context(|| format!("{}", dir.display()))
