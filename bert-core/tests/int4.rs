@@ -56,6 +56,9 @@ fn nothing_but_the_word_table_and_the_self_test_is_stored_otherwise() {
         let bytes = front.next_multiple_of(64) + rows * hidden.div_ceil(2);
         let (_, table) = words(&small);
         assert_eq!((table.encoding, table.length), (Encoding::Int4Groups as u16, bytes as u32));
+        for (words, file) in [(WordEncoding::Int4, &small), (WordEncoding::Int8, &large)] {
+            assert_eq!(words.bytes(rows, hidden), u64::from(self::words(file).1.length));
+        }
         assert_eq!(int4(&float), small, "the same weights give the same bytes");
     }
 }

@@ -38,6 +38,17 @@ pub enum WordEncoding {
     Int4,
 }
 
+impl WordEncoding {
+    /// Bytes of a word table \[V, H\] in the file.
+    #[must_use]
+    pub const fn bytes(self, vocabulary: usize, hidden: usize) -> u64 {
+        match self {
+            WordEncoding::Int8 => Table::section_bytes(vocabulary, hidden),
+            WordEncoding::Int4 => GroupTable::section_bytes(vocabulary, hidden),
+        }
+    }
+}
+
 /// The word embeddings \[V, H\] of a file.
 #[derive(Clone, Copy, Debug)]
 pub enum WordTable<'a> {
