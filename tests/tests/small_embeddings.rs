@@ -368,6 +368,7 @@ fn bad_input_is_named_and_destroys_nothing() {
     let (joint, assistant) = (fixture().path("joint.tsv"), fixture().path("assistant"));
     copy_directory(&assistant, &at("model"));
     copy_directory(&fixture().path("pretrained"), &at("other"));
+    copy_directory(&fixture().path("tokenizer"), &at("tokenizer"));
     let last = TextTokenizer::open(&assistant).unwrap().vocabulary_size() - 1;
     for (name, key, value) in [
         ("short", "vocab_size", 20),
@@ -412,6 +413,7 @@ fn bad_input_is_named_and_destroys_nothing() {
         ("model", &joint, &at("model"), &["model", "already holds a model with another"]),
         ("model", &joint, &at("other"), &["other", "already holds a model with another"]),
         ("model", &joint, &at("model.bert"), &["model.bert"]),
+        ("model", &joint, &at("tokenizer"), &["tokenizer", "already holds another vocab.txt"]),
     ] {
         let paths =
             [("--model", at(model)), ("--data", data.clone()), ("--output", output.clone())];

@@ -17,8 +17,8 @@ use crate::config::{CONFIG_FILE, Config};
 /// A tied decoder has no tensor of its own, as `transformers` has it.
 ///
 /// # Errors
-/// `directory` holds a model of another config or tokenizer (which could not be replaced without
-/// a moment of mixture); `tokenizer` holds no tokenizer; the operating system refuses, in which
+/// `directory` holds another config or tokenizer, with a model or without (which could not be
+/// replaced without a moment of mixture); `tokenizer` holds no tokenizer; the operating system refuses, in which
 /// case the old weights still stand.
 ///
 /// # Panics
@@ -77,6 +77,7 @@ pub(super) fn put(
     if directory.join(WEIGHTS_FILE).exists() {
         refuse_another_model(directory, config, tokenizer)?;
     } else {
+        refuse_to_replace(directory, config, tokenizer)?;
         write_small_files(directory, config, tokenizer)?;
     }
     write_weights(directory)
@@ -107,6 +108,24 @@ fn write_small_files(
         write_file(&directory.join(name), bytes)?;
     }
     write_file(&directory.join(CONFIG_FILE), config.to_json().as_bytes())?;
+    Ok(())
+}
+
+/// Where there are no weights yet, what a run that was killed had written is the same; a tokenizer
+/// or a config of another model is somebody's.
+fn refuse_to_replace(
+    directory: &Path,
+    config: &Config,
+    tokenizer: &Tokenizer<'_>,
+) -> Result<(), CheckpointError> {
+    let config = (CONFIG_FILE, config.to_json().into_bytes());
+    for (name, bytes) in tokenizer.files.iter().chain([&config]) {
+        let there = directory.join(name);
+        if there.exists() && *bytes != read_bytes(&there)? {
+            let problem = format!("already holds another {name}; choose another place");
+            return Err(CheckpointError::invalid(directory, problem));
+        }
+    }
     Ok(())
 }
 
