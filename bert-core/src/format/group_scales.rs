@@ -6,10 +6,10 @@ use super::groups::{NIBBLE_ZERO, UNIT};
 use super::{ALIGNMENT, MAX_SCALE, WORD_GROUP};
 use crate::math::{max_abs, round_to_int, sum};
 
-/// Multipliers that are tried for a group, of either sign.
+/// Steps from the least to the largest multiplier that is tried for a group, of either sign.
 const STEPS: u32 = 24;
-/// The least that is tried, as a part of the multiplier with which nothing is cut off. Less never
-/// wins: it would cut off more than a third of the largest value.
+/// The least that is tried, as a part of the multiplier with which nothing is cut off: it cuts off a
+/// third of the largest value.
 const LEAST: f32 = 0.55;
 
 /// The bytes of an int4 table of rows of `columns` values, see [`super::GroupTable`]. `None` if a value
