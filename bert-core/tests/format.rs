@@ -6,7 +6,7 @@ mod common;
 
 use bert_core::format::{
     BuildError, ENTRY_BYTES, FORMAT_VERSION, Kind, Layout, MAGIC, PREAMBLE_BYTES, READER_VERSION,
-    Section, repair_checksums,
+    Section, WordEncoding, repair_checksums,
 };
 use bert_core::{Error, Head, Model, Pooling, ScratchVec, Session};
 use common::hostile::{Outcome, check, execute, header_range, seeds};
@@ -201,22 +201,26 @@ fn wrong_versions_are_named() {
     file[8..10].copy_from_slice(&9u16.to_le_bytes());
     repair_checksums(&mut file);
     assert!(Model::parse(&file).is_ok());
-    file[10..12].copy_from_slice(&4u16.to_le_bytes());
-    refused(&file, Error::Version { needed: 4, reader: 3 });
+    file[10..12].copy_from_slice(&5u16.to_le_bytes());
+    refused(&file, Error::Version { needed: 5, reader: 4 });
 }
 
 /// Files that the first reader understands still say so; those it would refuse name the one that
 /// takes them.
 #[test]
 fn a_file_asks_for_the_oldest_reader_that_runs_its_head() {
+    let int4 = WordEncoding::Int4;
     for head in HeadKind::ALL {
         let float = FloatModel::random(Sizes { head, ..Sizes::SMALL }, 1);
         let old = matches!(head, HeadKind::Classify | HeadKind::Tag | HeadKind::Joint);
         let version = if old { 1 } else { 2 };
         assert_eq!(float.build_with(Layout::Rows)[8..12], [version, 0, version, 0], "{head:?}");
         assert_eq!(float.build_with(Layout::Panels)[8..12], [3, 0, 3, 0], "{head:?}");
+        for layout in [Layout::Rows, Layout::Panels] {
+            assert_eq!(float.build_as(layout, int4)[8..12], [4, 0, 4, 0], "{head:?}");
+        }
     }
-    assert_eq!((FORMAT_VERSION, READER_VERSION), (3, 3));
+    assert_eq!((FORMAT_VERSION, READER_VERSION), (4, 4));
 }
 
 #[test]

@@ -8,13 +8,14 @@ use anyhow::{Context as _, bail, ensure};
 use bert_core::Pooling;
 use bert_core::format::{
     Activation, EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder,
-    NormWeights,
+    NormWeights, WordEncoding,
 };
 
 use crate::config::HiddenAct;
 use crate::data::TextTokenizer;
 use crate::data::tasks::{TaskKind, TaskLabels};
 use crate::model::{LoadedCheckpoint, PROJECTIONS};
+use crate::prune::Pruning;
 
 /// What a device checks itself with when no text is given: it exercises words, unknown characters
 /// and punctuation, whatever the vocabulary is.
@@ -23,7 +24,7 @@ const SELF_TEST_TEXTS: [&str; 3] =
 
 /// What a model file is to be.
 #[derive(Clone, Copy, Default)]
-pub struct ExportOptions {
+pub struct ExportOptions<'a> {
     /// One text or two, where the checkpoint is of labels and does not say.
     pub task: Option<TaskKind>,
     /// A vector for a text instead of the checkpoint's task, pooled like this.
@@ -32,6 +33,10 @@ pub struct ExportOptions {
     pub max_length: Option<usize>,
     /// How the matrices lie.
     pub layout: Layout,
+    /// How the word table is stored.
+    pub words: WordEncoding,
+    /// The pieces that stay; all if not given.
+    pub pruning: Option<&'a Pruning>,
 }
 
 /// The bytes of a model file.
@@ -39,8 +44,8 @@ pub struct ExportOptions {
 /// # Errors
 ///
 /// If the checkpoint is not of a task a device runs, or `max_length` is longer than its positions.
-pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
-    let ExportOptions { task, embed, max_length, layout } = *options;
+pub fn export(dir: &Path, options: &ExportOptions<'_>) -> anyhow::Result<Vec<u8>> {
+    let ExportOptions { task, embed, max_length, layout, words, pruning } = *options;
     let mut checkpoint = LoadedCheckpoint::open(dir)?;
     if let Some(kind) = task {
         checkpoint.read_as(kind);
@@ -62,6 +67,9 @@ pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
     );
     let weights = Weights { checkpoint: &checkpoint };
     let config = &checkpoint.config;
+    let mut embeddings = weights.embeddings(tokenizer.pieces().len())?;
+    let rows = pruning.map(|pruning| pruning.rows(embeddings.word, config.hidden_size));
+    embeddings.word = rows.as_deref().unwrap_or(embeddings.word);
     let builder = ModelBuilder {
         hidden: config.hidden_size,
         heads: config.num_attention_heads,
@@ -74,8 +82,8 @@ pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
         },
         epsilon: config.layer_norm_epsilon(),
         tokenizer: tokenizer.config(),
-        vocabulary: tokenizer.pieces(),
-        embeddings: weights.embeddings(tokenizer.pieces().len())?,
+        vocabulary: pruning.map_or(tokenizer.pieces(), Pruning::pieces),
+        embeddings,
         layers: (0..config.num_hidden_layers)
             .map(|index| weights.layer(index))
             .collect::<anyhow::Result<_>>()?,
@@ -88,6 +96,7 @@ pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
             (pooling, _) => HeadWeights::Embed { pooling: pooling.unwrap_or(Pooling::Mean) },
         },
         layout,
+        words,
         self_test_texts: &SELF_TEST_TEXTS,
     };
     builder.build().with_context(|| format!("{}", dir.display()))

@@ -14,5 +14,6 @@ pub mod glue;
 pub mod log;
 pub mod metrics;
 pub mod model;
+pub mod prune;
 pub mod report;
 pub mod train;

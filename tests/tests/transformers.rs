@@ -174,6 +174,27 @@ fn finetuned(model: &Path, place: &Path, task: &str, examples: &str) -> PathBuf 
 }
 
 #[test]
+fn transformers_opens_what_prune_saved() {
+    let Some(python) = python() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let (texts, small) = (place.path().join("texts.txt"), place.path().join("small"));
+    std::fs::write(&texts, "turn on the lamp in the attic\n").unwrap();
+    let pretrained = fixture().path("pretrained");
+    let named = [("--data", texts.as_path()), ("--model", &pretrained), ("--output", &small)];
+    let flat = named.iter().flat_map(|(flag, path)| [flag.into(), path.as_os_str().to_owned()]);
+    let said = command::json("bert-trainer", ["prune".into()].into_iter().chain(flat));
+    let vocabulary = TextTokenizer::open(&small).unwrap().vocabulary_size();
+    assert_eq!(said["pieces"]["after"], vocabulary);
+    let batch = sequences(vocabulary);
+    let answer = transformers(&python, &small, "BertForPreTraining", &batch);
+    check_complete(&answer);
+    check_tokenizer(&small, &answer);
+    let ours = Ours::new(&small, &batch);
+    ours.check("hidden", ours.logits.hidden.last(), &answer["hidden"]);
+    ours.check("mlm", ours.masked.as_ref(), &answer["mlm"]);
+}
+
+#[test]
 fn transformers_opens_what_pretrain_saved() {
     let Some(python) = python() else { return };
     let dir = fixture().path("pretrained");

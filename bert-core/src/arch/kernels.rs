@@ -2,14 +2,14 @@
 
 use super::Isa;
 use crate::format::{Activation, Matrix, Norm};
-use crate::ops::{Activations, Row, SoftmaxScales, Weights};
+use crate::ops::{Activations, Row, SoftmaxScales, Weights, WordRow};
 
 /// The operations of the forward pass for one instruction set; see [`crate::ops`] for what each does.
 pub struct Kernels {
     pub(super) isa: &'static Isa,
     pub(super) gemm: unsafe fn(&Activations<'_>, &Weights<'_>, &mut [i32]),
     pub(super) linear: unsafe fn(&Activations<'_>, &[f32], &Matrix<'_>, &mut [f32]),
-    pub(super) embedding_row: unsafe fn(Row<'_>, Row<'_>, Row<'_>, &mut [f32]),
+    pub(super) embedding_row: unsafe fn(WordRow<'_>, Row<'_>, Row<'_>, &mut [f32]),
     pub(super) layer_norm_row: unsafe fn(&mut [f32], &Norm<'_>, f32),
     pub(super) add_norm_row: unsafe fn(&mut [f32], &[f32], &Norm<'_>, f32),
     pub(super) quantize_row: unsafe fn(&[f32], &mut [i8]) -> f32,
@@ -70,7 +70,7 @@ macro_rules! methods {
 methods! {
     gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
     linear(q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]);
-    embedding_row(word: Row<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
+    embedding_row(word: WordRow<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
     layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
     add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32);
     quantize_row(x: &[f32], q: &mut [i8]) -> f32;
@@ -96,14 +96,14 @@ macro_rules! table {
         $(#[$doc])*
         $visibility static $static: $crate::arch::Kernels = {
             use $crate::format::{Activation, Matrix, Norm};
-            use $crate::ops::{Activations, Row, SoftmaxScales, Weights};
+            use $crate::ops::{Activations, Row, SoftmaxScales, Weights, WordRow};
             $crate::arch::kernels::compile! {
                 [$($attribute),*]
                 gemm_ = $gemm, (a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
                 linear_ = $linear,
                     (q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]);
                 embedding_row = $crate::ops::embedding_row,
-                    (word: Row<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
+                    (word: WordRow<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
                 layer_norm_row = $crate::ops::layer_norm_row,
                     (x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
                 add_norm_row = $crate::ops::add_norm_row,

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::arch::Kernels;
 use crate::format::{Layer, Layout, Model};
 use crate::math::{sqrt, tanh};
-use crate::ops::{Activations, GROUP, HeadPanels, ROW_ALIGN, Row, SoftmaxScales, Weights};
+use crate::ops::{Activations, GROUP, HeadPanels, ROW_ALIGN, Row, SoftmaxScales, Weights, WordRow};
 
 /// Which rows of the last layer are wanted. A row's value does not depend on the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Pass<'_, '_> {
     fn embed(&self, memory: &mut Memory<'_>, segment: impl Fn(usize) -> usize) {
         let (model, kernels, hidden) = (self.model, self.kernels, self.hidden());
         for t in 0..self.tokens {
-            let word = Row(&model.word, memory.ids[t] as usize);
+            let word = WordRow(&model.word, memory.ids[t] as usize);
             let (position, segment) = (Row(&model.position, t), Row(&model.segment, segment(t)));
             let x = &mut memory.tile.residual[..hidden];
             kernels.embedding_row(word, position, segment, x);

@@ -5,6 +5,9 @@
 //! the weights are used where they lie.
 
 mod config;
+#[cfg(feature = "std")]
+mod group_scales;
+mod groups;
 mod labels;
 mod matrix;
 mod model;
@@ -16,6 +19,7 @@ mod weights;
 mod write;
 
 pub use config::{Activation, Config, Head, Pooling};
+pub use groups::{GroupRow, GroupTable, WORD_GROUP, WordEncoding, WordTable};
 pub use labels::Labels;
 pub use matrix::{Layout, Matrix, PANEL, QUAD};
 pub use model::{Layer, Model, SelfTest, SelfTests, scratch_bytes_of};
@@ -28,6 +32,8 @@ pub use tensor::{Floats, MAX_PARAMETER, MAX_SCALE, Norm, Table};
 pub use weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, NormWeights};
 #[cfg(feature = "std")]
 pub use write::{BuildError, ModelBuilder};
+
+pub(crate) use groups::NIBBLE_ZERO;
 
 #[cfg(feature = "std")]
 pub use sections::repair_checksums;

@@ -1,7 +1,7 @@
 //! The checked view of a model file.
 
 use super::sections::{Section, Sections};
-use super::{Config, Encoding, Head, Kind, Labels, Matrix, Norm, PREAMBLE_BYTES, Table};
+use super::{Config, Encoding, Head, Kind, Labels, Matrix, Norm, PREAMBLE_BYTES, Table, WordTable};
 use crate::Error;
 use crate::tokenizer::{Tokenizer, Vocabulary};
 
@@ -15,7 +15,7 @@ pub struct Model<'a> {
     vocabulary: Vocabulary<'a>,
     labels: Labels<'a>,
     tags: Labels<'a>,
-    pub(crate) word: Table<'a>,
+    pub(crate) word: WordTable<'a>,
     pub(crate) position: Table<'a>,
     pub(crate) segment: Table<'a>,
     pub(crate) embedding_norm: Norm<'a>,
@@ -92,7 +92,11 @@ impl<'a> Model<'a> {
             vocabulary,
             labels: labels(0, config.head.labels())?,
             tags: labels(1, config.head.tags())?,
-            word: table(Kind::WordTable, config.vocabulary as usize)?,
+            word: WordTable::parse(
+                sections.find_encoded(Kind::WordTable, 0)?,
+                config.vocabulary as usize,
+                hidden,
+            )?,
             position: table(Kind::PositionTable, config.positions as usize)?,
             segment: table(Kind::SegmentTable, config.segments as usize)?,
             embedding_norm: norm(&sections, Kind::EmbeddingNorm, 0, hidden)?

@@ -6,9 +6,9 @@ use crate::Error;
 /// or translates line ends.
 pub const MAGIC: [u8; 8] = [0x8B, b'B', b'E', b'R', b'T', 0x0D, 0x0A, 0x1A];
 /// Newest version of the format this crate writes; a file without anything new has an older one.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;
 /// Version of this reader: it takes files whose minimum reader version is at most this.
-pub const READER_VERSION: u16 = 3;
+pub const READER_VERSION: u16 = 4;
 /// Bytes before the section table.
 pub const PREAMBLE_BYTES: usize = 32;
 /// Bytes of an entry of the section table.
@@ -72,11 +72,14 @@ pub enum Encoding {
     Int8Rows = 1,
     /// Scales and biases f32, then int8 in panels, see [`crate::format::Layout`].
     Int8Panels = 2,
+    /// The word table in int4 with a scale for each group, see [`crate::format::GroupTable`].
+    Int4Groups = 3,
 }
 
 impl Encoding {
     fn of(number: u16) -> Option<Self> {
-        let all = [Encoding::Plain, Encoding::Int8Rows, Encoding::Int8Panels];
+        use Encoding::{Int4Groups, Int8Panels, Int8Rows, Plain};
+        let all = [Plain, Int8Rows, Int8Panels, Int4Groups];
         all.into_iter().find(|encoding| *encoding as u16 == number)
     }
 }

@@ -1,17 +1,19 @@
 //! The writer of the model file: float weights in, quantized file out.
 //!
 //! Matrices are quantized symmetrically per output channel and tables per row:
-//! t = max|w| / 127, q = round(w / t), ties to even. The self-test's outputs are computed by the
+//! t = max|w| / 127, q = round(w / t), ties to even; the word table may be int4 instead, see
+//! [`super::GroupTable`]. The self-test's outputs are computed by the
 //! engine of this crate on the very bytes that are written.
 
 use std::fmt;
 
+use super::group_scales;
 use super::labels::Labels;
 use super::sections::{Kind, MAX_SECTIONS};
 use super::weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, NormWeights};
 use super::{
     ALIGNMENT, Activation, Config, ENTRY_BYTES, Encoding, Head, Layout, MAGIC, MAX_PARAMETER,
-    MAX_SCALE, Model, PREAMBLE_BYTES, repair_checksums,
+    MAX_SCALE, Model, PREAMBLE_BYTES, WordEncoding, repair_checksums,
 };
 use crate::engine::{ScratchVec, Session};
 use crate::math::{max_abs, round_to_int};
@@ -47,6 +49,8 @@ pub struct ModelBuilder<'a> {
     pub head: HeadWeights<'a>,
     /// How the matrices lie.
     pub layout: Layout,
+    /// How the word table is stored.
+    pub words: WordEncoding,
     /// Texts of the self-test, at least one.
     pub self_test_texts: &'a [&'a str],
 }
@@ -129,9 +133,10 @@ impl ModelBuilder<'_> {
         let scratch = u32::try_from(scratch).map_err(|_| BuildError::TooLarge("max_length"))?;
 
         // The engine itself says what the self-test must give.
-        let version = config.head.reader_version().max(match self.layout {
-            Layout::Rows => 1,
-            Layout::Panels => 3,
+        let version = config.head.reader_version().max(match (self.words, self.layout) {
+            (WordEncoding::Int4, _) => 4,
+            (_, Layout::Panels) => 3,
+            (_, Layout::Rows) => 1,
         });
         let draft = sections.finish(version, scratch)?;
         let crcs = outputs(&draft, self.self_test_texts)?;
@@ -200,8 +205,16 @@ impl ModelBuilder<'_> {
         let segments = (e.segment.len() / h).max(1);
         let table = |name: &str, x: &[f32], rows| table(name, x, rows, h);
         let int8 = Encoding::Int8Rows;
-        let word = table("word embeddings", e.word, self.vocabulary.len())?;
-        sections.push(Kind::WordTable, 0, int8, word);
+        let (name, rows) = ("word embeddings", self.vocabulary.len());
+        let (encoding, word) = match self.words {
+            WordEncoding::Int8 => (int8, table(name, e.word, rows)?),
+            WordEncoding::Int4 => {
+                check_shape(name, rows * h, e.word.len())?;
+                let beyond = || BuildError::Value { tensor: name.to_string() };
+                (Encoding::Int4Groups, group_scales::section(e.word, h).ok_or_else(beyond)?)
+            }
+        };
+        sections.push(Kind::WordTable, 0, encoding, word);
         let position = table("position embeddings", positions, self.max_length)?;
         sections.push(Kind::PositionTable, 0, int8, position);
         let segment = table("segment embeddings", e.segment, segments)?;

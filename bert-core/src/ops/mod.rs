@@ -17,7 +17,7 @@ mod softmax;
 
 pub use activation::activate;
 pub use attention::HeadPanels;
-pub use embedding::{Row, embedding_row};
+pub use embedding::{Row, WordRow, embedding_row};
 pub use gemm::{Activations, ROW_ALIGN, Weights, gemm};
 pub use layer_norm::{add_norm_row, layer_norm_row};
 pub use linear::linear;

@@ -1,6 +1,8 @@
 //! Mutated model files and texts, and what must hold for each of them.
 
-use bert_core::format::{ENTRY_BYTES, Kind, PREAMBLE_BYTES, repair_checksums};
+use bert_core::format::{
+    ENTRY_BYTES, Kind, Layout, PREAMBLE_BYTES, WordEncoding, repair_checksums,
+};
 use bert_core::{
     Activation, AnswerOptions, Classification, EmbedOptions, Error, Head, Layers, Model, Pooling,
     Rows, ScratchVec, Session,
@@ -72,7 +74,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Sizes { head: HeadKind::Embed(Pooling::Mean), pooler: false, layers: 4, ..tiny },
         Sizes { head: HeadKind::MultiLabel, ..tiny },
     ];
-    variants.iter().map(|&sizes| FloatModel::random(sizes, 11).build()).collect()
+    let float = |sizes: Sizes| FloatModel::random(sizes, 11);
+    let int4 = Sizes { hidden: 36, heads: 3, ..tiny };
+    let int4 = float(int4).build_as(Layout::Panels, WordEncoding::Int4);
+    variants.into_iter().map(|sizes| float(sizes).build()).chain([int4]).collect()
 }
 
 /// Changes a file in a few places; every second time its checksums are made right again.

@@ -5,6 +5,7 @@ pub mod hostile;
 
 use bert_core::format::{
     EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder, NormWeights,
+    WordEncoding,
 };
 use bert_core::tokenizer::TokenizerConfig;
 use bert_core::{Activation, Pooling};
@@ -239,6 +240,7 @@ impl FloatModel {
                 .collect(),
             pooler: s.pooler.then(|| linear(&self.pooler)),
             layout: Layout::default(),
+            words: WordEncoding::default(),
             head: match s.head {
                 HeadKind::Classify => HeadWeights::Classify { classifier, labels },
                 HeadKind::Tag => HeadWeights::Tag { tagger, tags },
@@ -258,8 +260,12 @@ impl FloatModel {
     }
 
     pub fn build_with(&self, layout: Layout) -> Vec<u8> {
+        self.build_as(layout, WordEncoding::Int8)
+    }
+
+    pub fn build_as(&self, layout: Layout, words: WordEncoding) -> Vec<u8> {
         let texts = ["abc def", "x yz aaax baax", ""];
-        ModelBuilder { layout, ..self.builder(&texts) }.build().unwrap()
+        ModelBuilder { layout, words, ..self.builder(&texts) }.build().unwrap()
     }
 
     /// The forward pass in f64.

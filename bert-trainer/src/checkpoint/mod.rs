@@ -20,6 +20,7 @@
 
 mod names;
 mod read;
+mod rows;
 mod state;
 mod tensor_file;
 mod write;
@@ -30,6 +31,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use read::{ReadCheckpoint, read};
+pub use rows::write_rows;
 pub use state::{
     LoadedState, TRAINER_DIRECTORY, TrainerState, fingerprint, latest_step, load_latest_state,
     save_state,

@@ -42,6 +42,11 @@ pub fn canonical(name: &str) -> Option<String> {
     Some(name)
 }
 
+/// True for a tensor whose rows belong to the pieces of the vocabulary.
+pub fn has_a_row_a_piece(name: &str) -> bool {
+    [WORD_EMBEDDINGS, PREDICTION_BIAS, DECODER_WEIGHT, DECODER_BIAS].contains(&name)
+}
+
 /// True for a tensor that may stand in a BERT checkpoint without this model using it.
 pub fn may_be_unused(name: &str) -> bool {
     OPTIONAL_PARTS.iter().any(|part| name.starts_with(part))

@@ -1,15 +1,15 @@
 //! `bert-trainer embed`
 
 use std::io::{self, BufRead as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use bert_core::{EmbedOptions, Layers, Pooling};
 use serde_json::{Value, json};
 
 use super::{DeviceArgs, OpenCheckpoint, Report, is_model_file};
-use crate::data::corpus::Lines;
-use crate::data::tasks::table::{ColumnChoice, TableFormat, Wanted, read_table};
+use crate::data::tasks::table::{ColumnChoice, TableFormat};
+use crate::data::tasks::{ReadOptions, read_texts};
 use crate::evaluate::{
     DeviceEmbedder, Embedder, HostEmbedder, TextVector, VectorFormat, json_line, write_vectors,
 };
@@ -154,7 +154,10 @@ fn report(args: &Args, embedder: &mut dyn Embedder, is_json: bool) -> anyhow::Re
 /// The texts in their order. A blank line is a text too: rows are counted by lines.
 fn texts(args: &Args) -> anyhow::Result<Vec<String>> {
     if let Some(input) = &args.input {
-        return if is_table(args, input) { table(args, input) } else { lines(input) };
+        let columns = ColumnChoice { text: args.text_column.clone(), ..ColumnChoice::default() };
+        let (has_header, format) = (args.header, args.format);
+        let options = ReadOptions { columns, has_header, format, ..ReadOptions::default() };
+        return Ok(read_texts(input, &options, Some(false))?);
     }
     if args.text != ["-"] {
         return Ok(args.text.clone());
@@ -165,31 +168,5 @@ fn texts(args: &Args) -> anyhow::Result<Vec<String>> {
     let texts: Vec<String> =
         io::stdin().lock().lines().enumerate().map(read).collect::<Result<_, _>>()?;
     ensure!(!texts.is_empty(), "stdin: expected a text a line");
-    Ok(texts)
-}
-
-fn is_table(args: &Args, input: &Path) -> bool {
-    let chosen = args.text_column.is_some() || args.header || args.format.is_some();
-    let name = input.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    // TSV is what all other names stand for, so its own is looked for.
-    let is_tsv = name.split('.').skip(1).any(|part| part == "tsv");
-    chosen || is_tsv || TableFormat::of(input) != TableFormat::Tsv
-}
-
-fn table(args: &Args, input: &Path) -> anyhow::Result<Vec<String>> {
-    let columns = ColumnChoice { text: args.text_column.clone(), ..ColumnChoice::default() };
-    let wanted = Wanted { columns, has_header: args.header, ..Wanted::default() };
-    let format = args.format.unwrap_or_else(|| TableFormat::of(input));
-    let rows = read_table(input, format, &wanted)?;
-    Ok(rows.into_iter().map(|row| row.text).collect())
-}
-
-fn lines(input: &Path) -> anyhow::Result<Vec<String>> {
-    let mut lines = Lines::open(input)?;
-    let mut texts = Vec::new();
-    while let Some(line) = lines.next_line()? {
-        texts.push(line.to_owned());
-    }
-    ensure!(!texts.is_empty(), "{}: expected a text a line, found none", input.display());
     Ok(texts)
 }

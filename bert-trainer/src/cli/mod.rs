@@ -10,6 +10,7 @@ mod predict;
 mod prepare;
 mod pretrain;
 mod pretrained;
+mod prune;
 mod report;
 mod vocab;
 
@@ -29,7 +30,8 @@ use crate::model::{LoadedCheckpoint, Model};
 /// Pre-trains BERT, fine-tunes it, quantizes it and exports it for a device.
 ///
 /// The flow: vocab → prepare → pretrain → finetune → export. `eval`, `predict` and `embed` take a
-/// checkpoint directory or an exported model.bert, which runs through the code of the device.
+/// checkpoint directory or an exported model.bert, which runs through the code of the device. `prune`
+/// makes a checkpoint smaller before it is fine-tuned.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
@@ -45,6 +47,7 @@ enum Command {
     Vocab(vocab::Args),
     Prepare(prepare::Args),
     Pretrain(pretrain::Args),
+    Prune(prune::Args),
     Finetune(finetune::Args),
     Eval(eval::Args),
     Predict(predict::Args),
@@ -72,6 +75,7 @@ impl Cli {
             Command::Vocab(args) => vocab::run(args),
             Command::Prepare(args) => prepare::run(args),
             Command::Pretrain(args) => pretrain::run(args),
+            Command::Prune(args) => prune::run(args),
             Command::Finetune(args) => finetune::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Predict(args) => predict::run(args),

@@ -28,7 +28,8 @@ pub use footprint::{Footprint, PassSize};
 pub use heads::{Head, Imitation, Shaping, Tally, Teaching, Term};
 pub use init::{fill as fill_initial, initial_values};
 pub use load::{
-    LoadedCheckpoint, architecture, checkpoint_config, head_of, name_task, write_checkpoint,
+    LoadedCheckpoint, architecture, checkpoint_config, head_of, name_task, task_of_config,
+    write_checkpoint,
 };
 pub use parameters::{PROJECTION, PROJECTIONS, Parameter, ParameterTable, depth_of};
 pub use shares::Shares;

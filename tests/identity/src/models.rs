@@ -6,6 +6,7 @@
 
 use bert_core::format::{
     EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder, NormWeights,
+    WordEncoding,
 };
 use bert_core::tokenizer::TokenizerConfig;
 use bert_core::{Activation, Pooling};
@@ -229,6 +230,7 @@ fn build(recipe: &Recipe) -> Vec<u8> {
             Head::Embed => HeadWeights::Embed { pooling: Pooling::Mean },
         },
         layout: Layout::default(),
+        words: WordEncoding::default(),
         self_test_texts: &["turn on the lamp in the kitchen", ""],
     };
     model.build().expect("weights and shapes of the recipe fit the format")

@@ -24,6 +24,7 @@ mod labels;
 pub mod squad;
 pub mod table;
 mod tag;
+mod texts;
 mod windows;
 
 use std::path::Path;
@@ -35,6 +36,7 @@ pub use features::{ContextTokens, EncodeOptions, Target, TaskData, TaskExample};
 pub use kind::TaskKind;
 pub use labels::{Labels, TaskLabels};
 pub use squad::GoldAnswer;
+pub use texts::{read_texts, texts_of_task};
 
 /// How the files of a task are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
