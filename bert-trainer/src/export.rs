@@ -88,6 +88,7 @@ pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
             (pooling, _) => HeadWeights::Embed { pooling: pooling.unwrap_or(Pooling::Mean) },
         },
         layout,
+        halves: &[],
         self_test_texts: &SELF_TEST_TEXTS,
     };
     builder.build().with_context(|| format!("{}", dir.display()))

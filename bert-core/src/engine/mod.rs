@@ -28,7 +28,9 @@ pub use forward::Rows;
 pub use multi_label::MultiLabel;
 pub use read::longest_first;
 pub use regress::Regression;
-pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, fast_scratch_bytes, scratch_bytes};
+pub use scratch::{
+    SCRATCH_ALIGN, Scratch, ScratchPart, Shape, fast_scratch_bytes, scratch_bytes, scratch_parts,
+};
 #[cfg(feature = "std")]
 pub use scratch::{ScratchVec, threaded_scratch_bytes};
 pub use search::{Answer, AnswerSearch, Answers, SpanWindow};

@@ -5,7 +5,10 @@
 //! the weights are used where they lie.
 
 mod config;
+mod half;
 mod labels;
+#[cfg(feature = "std")]
+mod matrices;
 mod matrix;
 mod model;
 mod sections;
@@ -16,8 +19,11 @@ mod weights;
 mod write;
 
 pub use config::{Activation, Config, Head, Pooling};
+pub use half::HalfMatrix;
+#[cfg(feature = "std")]
+pub use half::Part;
 pub use labels::Labels;
-pub use matrix::{Layout, Matrix, PANEL, QUAD};
+pub use matrix::{Int8Matrix, Layout, Matrix, PANEL, QUAD};
 pub use model::{Layer, Model, SelfTest, SelfTests, scratch_bytes_of};
 pub use sections::{
     ALIGNMENT, ENTRY_BYTES, Encoding, FORMAT_VERSION, Kind, MAGIC, MAX_SECTIONS, PREAMBLE_BYTES,

@@ -6,9 +6,9 @@ use crate::Error;
 /// or translates line ends.
 pub const MAGIC: [u8; 8] = [0x8B, b'B', b'E', b'R', b'T', 0x0D, 0x0A, 0x1A];
 /// Newest version of the format this crate writes; a file without anything new has an older one.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;
 /// Version of this reader: it takes files whose minimum reader version is at most this.
-pub const READER_VERSION: u16 = 3;
+pub const READER_VERSION: u16 = 4;
 /// Bytes before the section table.
 pub const PREAMBLE_BYTES: usize = 32;
 /// Bytes of an entry of the section table.
@@ -72,12 +72,25 @@ pub enum Encoding {
     Int8Rows = 1,
     /// Scales and biases f32, then int8 in panels, see [`crate::format::Layout`].
     Int8Panels = 2,
+    /// Biases f32, then f16 row by row.
+    Float16Rows = 4,
 }
 
 impl Encoding {
     fn of(number: u16) -> Option<Self> {
-        let all = [Encoding::Plain, Encoding::Int8Rows, Encoding::Int8Panels];
+        let all =
+            [Encoding::Plain, Encoding::Int8Rows, Encoding::Int8Panels, Encoding::Float16Rows];
         all.into_iter().find(|encoding| *encoding as u16 == number)
+    }
+
+    /// The oldest reader that knows it.
+    #[cfg(feature = "std")]
+    pub(super) fn reader_version(self) -> u16 {
+        match self {
+            Encoding::Plain | Encoding::Int8Rows => 1,
+            Encoding::Int8Panels => 3,
+            Encoding::Float16Rows => 4,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mutated model files and texts, and what must hold for each of them.
 
-use bert_core::format::{ENTRY_BYTES, Kind, PREAMBLE_BYTES, repair_checksums};
+use bert_core::format::{ENTRY_BYTES, Kind, PREAMBLE_BYTES, Part, repair_checksums};
 use bert_core::{
     Activation, AnswerOptions, Classification, EmbedOptions, Error, Head, Layers, Model, Pooling,
     Rows, ScratchVec, Session,
@@ -13,7 +13,7 @@ use super::{FloatModel, HeadKind, Random, Sizes};
 const MAX_SCRATCH_BYTES: usize = 1 << 30;
 
 /// Numbers at the edges of what a field may hold.
-const EDGES: [u32; 16] = [
+const EDGES: [u32; 18] = [
     0,
     1,
     2,
@@ -23,6 +23,8 @@ const EDGES: [u32; 16] = [
     127,
     128,
     255,
+    0x7C00,
+    0xFC01,
     0x7FFF,
     0x8000,
     0xFFFF,
@@ -72,7 +74,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Sizes { head: HeadKind::Embed(Pooling::Mean), pooler: false, layers: 4, ..tiny },
         Sizes { head: HeadKind::MultiLabel, ..tiny },
     ];
-    variants.iter().map(|&sizes| FloatModel::random(sizes, 11).build()).collect()
+    let int8 = variants.iter().map(|&sizes| FloatModel::random(sizes, 11).build());
+    let halves = [Part::Layer(0), Part::Head];
+    int8.chain([FloatModel::random(tiny, 11).build_keeping(&halves)]).collect()
 }
 
 /// Changes a file in a few places; every second time its checksums are made right again.
@@ -92,6 +96,7 @@ pub fn mutate(random: &mut Random, file: &mut Vec<u8>, other: &[u8]) {
             0 => file[at] ^= 1 << random.below(8),
             1 => file[at] = random.next() as u8,
             2 => file[at] = edge as u8,
+            // Among them the infinity of f16 and a NaN.
             3 => put(file, at & !1, &(edge as u16).to_le_bytes()),
             4 => put(file, at & !3, &edge.to_le_bytes()),
             5 => put(file, at & !3, &FLOATS[random.below(FLOATS.len())].to_le_bytes()),

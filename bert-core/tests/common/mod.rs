@@ -5,6 +5,7 @@ pub mod hostile;
 
 use bert_core::format::{
     EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder, NormWeights,
+    Part,
 };
 use bert_core::tokenizer::TokenizerConfig;
 use bert_core::{Activation, Pooling};
@@ -239,6 +240,7 @@ impl FloatModel {
                 .collect(),
             pooler: s.pooler.then(|| linear(&self.pooler)),
             layout: Layout::default(),
+            halves: &[],
             head: match s.head {
                 HeadKind::Classify => HeadWeights::Classify { classifier, labels },
                 HeadKind::Tag => HeadWeights::Tag { tagger, tags },
@@ -260,6 +262,12 @@ impl FloatModel {
     pub fn build_with(&self, layout: Layout) -> Vec<u8> {
         let texts = ["abc def", "x yz aaax baax", ""];
         ModelBuilder { layout, ..self.builder(&texts) }.build().unwrap()
+    }
+
+    /// With the matrices of some parts in f16.
+    pub fn build_keeping(&self, halves: &[Part]) -> Vec<u8> {
+        let texts = ["abc def", "x yz aaax baax", ""];
+        ModelBuilder { halves, ..self.builder(&texts) }.build().unwrap()
     }
 
     /// The forward pass in f64.

@@ -229,6 +229,7 @@ fn build(recipe: &Recipe) -> Vec<u8> {
             Head::Embed => HeadWeights::Embed { pooling: Pooling::Mean },
         },
         layout: Layout::default(),
+        halves: &[],
         self_test_texts: &["turn on the lamp in the kitchen", ""],
     };
     model.build().expect("weights and shapes of the recipe fit the format")
