@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use bert_core::Pooling;
 use bert_core::format::{
     Activation, EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder,
-    NormWeights,
+    NormWeights, Part,
 };
 
 use crate::config::HiddenAct;
@@ -23,7 +23,7 @@ const SELF_TEST_TEXTS: [&str; 3] =
 
 /// What a model file is to be.
 #[derive(Clone, Copy, Default)]
-pub struct ExportOptions {
+pub struct ExportOptions<'a> {
     /// One text or two, where the checkpoint is of labels and does not say.
     pub task: Option<TaskKind>,
     /// A vector for a text instead of the checkpoint's task, pooled like this.
@@ -32,15 +32,18 @@ pub struct ExportOptions {
     pub max_length: Option<usize>,
     /// How the matrices lie.
     pub layout: Layout,
+    /// Parts whose matrices are f16 instead of int8.
+    pub halves: &'a [Part],
 }
 
 /// The bytes of a model file.
 ///
 /// # Errors
 ///
-/// If the checkpoint is not of a task a device runs, or `max_length` is longer than its positions.
-pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
-    let ExportOptions { task, embed, max_length, layout } = *options;
+/// If the checkpoint is not of a task a device runs, `max_length` is longer than its positions, or a part
+/// that is to be f16 is none of the model's.
+pub fn export(dir: &Path, options: &ExportOptions<'_>) -> anyhow::Result<Vec<u8>> {
+    let ExportOptions { task, embed, max_length, layout, halves } = *options;
     let mut checkpoint = LoadedCheckpoint::open(dir)?;
     if let Some(kind) = task {
         checkpoint.read_as(kind);
@@ -88,7 +91,7 @@ pub fn export(dir: &Path, options: &ExportOptions) -> anyhow::Result<Vec<u8>> {
             (pooling, _) => HeadWeights::Embed { pooling: pooling.unwrap_or(Pooling::Mean) },
         },
         layout,
-        halves: &[],
+        halves,
         self_test_texts: &SELF_TEST_TEXTS,
     };
     builder.build().with_context(|| format!("{}", dir.display()))
