@@ -42,6 +42,8 @@ pub struct Measured {
     pub scratch_bytes: u64,
     /// Signal to noise of the hidden states after the embeddings and after each layer, in decibels.
     pub decibels: Vec<Option<f64>>,
+    /// Time of an example in microseconds: half of them take longer.
+    pub median_us: f64,
 }
 
 /// A part of a file or of memory.
@@ -60,8 +62,6 @@ pub struct Times {
     pub kernels: String,
     /// How often each example was run; the shortest time counts.
     pub rounds: u32,
-    /// Of an example, in microseconds.
-    pub median_us: f64,
     /// Of all examples, in microseconds.
     pub total_us: f64,
     /// Those that took longest, the longest first.
@@ -129,12 +129,12 @@ impl ExportReport {
             }
             lines.push(line);
         }
-        let Times { kernels, median_us, total_us, slowest, .. } = &self.times;
-        let mut line = format!(
-            "time with {kernels}: median {} µs, {} µs in all",
-            number(*median_us),
-            grouped(*total_us as u64)
-        );
+        let Times { kernels, total_us, slowest, .. } = &self.times;
+        let mut line = format!("time with {kernels}: median {} µs", number(exported.median_us));
+        if self.kept.is_some() {
+            line += &format!(" ({} µs in int8 alone)", number(self.int8.median_us));
+        }
+        line += &format!(", {} µs in all", grouped(*total_us as u64));
         if let Some(SlowExample { line: at, tokens, us, .. }) = slowest.first() {
             line += &format!("; slowest: line {at}, {tokens} tokens, {} µs", number(*us));
         }
@@ -169,7 +169,6 @@ impl ExportReport {
             "scratch": parts(&self.scratch),
             "kernels": self.times.kernels,
             "rounds": self.times.rounds,
-            "median_us": self.times.median_us,
             "total_us": self.times.total_us,
             "slowest": self.times.slowest.iter().map(slow).collect::<Vec<_>>(),
         })
@@ -191,6 +190,7 @@ fn measured(measured: &Measured) -> Value {
         "model_bytes": measured.model_bytes,
         "scratch_bytes": measured.scratch_bytes,
         "decibels": measured.decibels,
+        "median_us": measured.median_us,
     })
 }
 

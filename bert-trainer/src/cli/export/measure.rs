@@ -34,7 +34,7 @@ pub(super) fn measure(
     subject: &Subject<'_>,
     output: &Path,
     exported: &mut Evaluated,
-    plain: Option<&Evaluated>,
+    mut plain: Option<&mut Evaluated>,
     kept: &[String],
 ) -> anyhow::Result<ExportReport> {
     let Subject { checkpoint, eval, examples, answers } = *subject;
@@ -50,26 +50,29 @@ pub(super) fn measure(
     let mut sequences = encode(&spread(examples, COMPARED))?;
     sequences.examples.truncate(COMPARED);
     let files: Vec<&[u8]> =
-        plain.into_iter().chain([&*exported]).map(|one| one.predictor.bytes()).collect();
+        plain.as_deref().into_iter().chain([&*exported]).map(|one| one.predictor.bytes()).collect();
     let mut noise = layer_noise(&checkpoint.model, &sequences, &files)?.into_iter();
-    let mut measured = |one: &Evaluated| Measured {
+    let mut measured = |one: &Evaluated, timing: &Timing| Measured {
         metrics: finite(&one.found),
         model_bytes: one.predictor.model_bytes() as u64,
         scratch_bytes: one.predictor.scratch_bytes() as u64,
         decibels: noise.next().unwrap_or_default().iter().map(|layer| layer.decibels()).collect(),
+        median_us: median_us(timing),
     };
-    let (int8, kept) = match plain {
+    let timing = exported.predictor.time(examples)?;
+    let (int8, kept) = match plain.as_mut() {
         Some(plain) => {
-            let plain = measured(plain);
-            (plain, Some((kept.to_vec(), measured(exported))))
+            let of_plain = plain.predictor.time(examples)?;
+            let plain = measured(plain, &of_plain);
+            (plain, Some((kept.to_vec(), measured(exported, &timing))))
         }
-        None => (measured(exported), None),
+        None => (measured(exported, &timing), None),
     };
     let mut tokens = vec![0; examples.len()];
     for sequence in &encode(examples)?.examples {
         tokens[sequence.source as usize] += sequence.ids.len();
     }
-    let times = times(examples, &tokens, &exported.predictor.time(examples)?);
+    let times = times(examples, &tokens, &timing);
     let model = Model::parse(exported.predictor.bytes())?;
     let config = model.config();
     let scratch = scratch_parts(&config.shape(), usize::from(config.max_length));
@@ -102,6 +105,12 @@ fn spread(examples: &[RawExample], most: usize) -> Vec<RawExample> {
     (0..count).map(|i| examples[i * examples.len() / count].clone()).collect()
 }
 
+fn median_us(timing: &Timing) -> f64 {
+    let mut seconds = timing.seconds.clone();
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).map_or(0.0, |seconds| seconds * 1e6)
+}
+
 fn times(examples: &[RawExample], tokens: &[usize], timing: &Timing) -> Times {
     let us: Vec<f64> = timing.seconds.iter().map(|seconds| seconds * 1e6).collect();
     let mut order: Vec<usize> = (0..us.len()).collect();
@@ -116,7 +125,6 @@ fn times(examples: &[RawExample], tokens: &[usize], timing: &Timing) -> Times {
     Times {
         kernels: timing.kernels.to_owned(),
         rounds: timing.rounds,
-        median_us: order.get(order.len() / 2).map_or(0.0, |&index| us[index]),
         total_us: us.iter().sum(),
         slowest: order.iter().take(SLOWEST).map(slow).collect(),
     }

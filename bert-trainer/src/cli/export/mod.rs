@@ -113,7 +113,7 @@ impl Args {
         eval: &Path,
         examples: &[RawExample],
         exported: &mut Evaluated,
-        plain: Option<&Evaluated>,
+        plain: Option<&mut Evaluated>,
         kept: &[String],
     ) -> anyhow::Result<ExportReport> {
         let device = DeviceArgs { device: self.device.clone(), precision: Precision::F32 };
@@ -153,7 +153,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
     };
     let examples = tasks::read(eval, predictor.task(), &args.read.options())?;
     let mut exported = args.evaluated(predictor, eval, &examples)?;
-    let plain = match halves.is_empty() {
+    let mut plain = match halves.is_empty() {
         true => None,
         false => {
             let bytes = export(&args.model, &args.options(&[]))?;
@@ -162,7 +162,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         }
     };
     let report = match &args.report {
-        Some(_) => Some(args.measured(eval, &examples, &mut exported, plain.as_ref(), &names)?),
+        Some(_) => Some(args.measured(eval, &examples, &mut exported, plain.as_mut(), &names)?),
         None => None,
     };
 

@@ -84,8 +84,9 @@ fn tiles(report: &ExportReport) -> Markup {
         report.kept.as_ref().map(|_| format!("{} in int8", grouped(report.int8.model_bytes)));
     tiles.push((grouped(exported.model_bytes), "bytes".into(), more.unwrap_or_default()));
     tiles.push((grouped(exported.scratch_bytes), "bytes of scratch".into(), String::new()));
-    let median = format!("{} µs", number(report.times.median_us));
-    tiles.push((median, "median time".into(), report.times.kernels.clone()));
+    let us = |measured: &Measured| format!("{} µs", number(measured.median_us));
+    let more = report.kept.as_ref().map(|_| format!("{} in int8", us(&report.int8)));
+    tiles.push((us(exported), "median time".into(), more.unwrap_or_default()));
     html! {
         div.tiles {
             @for (value, name, note) in &tiles {
@@ -98,11 +99,11 @@ fn tiles(report: &ExportReport) -> Markup {
 /// Metrics and sizes: f32, int8, and what was kept in f16.
 fn metrics(report: &ExportReport) -> Markup {
     let columns = columns(report);
-    let size = |name: &str, of: fn(&Measured) -> u64| {
+    let cost = |name: &str, of: fn(&Measured) -> String| {
         html! {
             tr {
                 td { (name) } td {}
-                @for (_, measured) in &columns { td.number { (grouped(of(measured))) } td {} }
+                @for (_, measured) in &columns { td.number { (of(measured)) } td {} }
             }
         }
     };
@@ -131,8 +132,9 @@ fn metrics(report: &ExportReport) -> Markup {
                             }
                         }
                     }
-                    (size("bytes of the file", |measured| measured.model_bytes))
-                    (size("bytes of scratch", |measured| measured.scratch_bytes))
+                    (cost("bytes of the file", |measured| grouped(measured.model_bytes)))
+                    (cost("bytes of scratch", |measured| grouped(measured.scratch_bytes)))
+                    (cost("median time, µs", |measured| number(measured.median_us)))
                 }
             } }
         }
@@ -256,8 +258,8 @@ fn times(report: &ExportReport) -> Markup {
             p.quiet {
                 "One thread, kernels " (times.kernels) ", the shortest of " (times.rounds)
                 @if times.rounds == 1 { " run" } @else { " runs" }
-                " of each example on this machine: median " (number(times.median_us)) " µs, "
-                (grouped(times.total_us as u64)) " µs in all."
+                " of each example on this machine: median " (number(report.exported().median_us))
+                " µs, " (grouped(times.total_us as u64)) " µs in all."
             }
             div.wide { table.examples {
                 thead { tr {
@@ -307,6 +309,7 @@ mod tests {
             model_bytes: 1000,
             scratch_bytes: 100,
             decibels: decibels.iter().map(|value| Some(*value)).collect(),
+            median_us: 12.5,
         };
         let part = |name: &str, bytes| PartBytes { name: name.into(), bytes };
         let slow = |line| SlowExample {
@@ -329,7 +332,6 @@ mod tests {
             times: Times {
                 kernels: text.into(),
                 rounds: 1,
-                median_us: 10.0,
                 total_us: 1e6,
                 slowest: vec![slow(3), slow(4)],
             },
@@ -357,7 +359,13 @@ mod tests {
             assert!(page.contains(part), "no {part:?}");
         }
         let page = render_export(&report("layer 1", true)).unwrap();
-        for part in ["int8 with layer 1 in f16", "−5.00 points", "36.0", "1,000 in int8"] {
+        for part in [
+            "int8 with layer 1 in f16",
+            "−5.00 points",
+            "36.0",
+            "1,000 in int8",
+            "12.50 µs in int8",
+        ] {
             assert!(page.contains(part), "no {part:?}");
         }
         assert!(!page.contains("--keep f16:"));
