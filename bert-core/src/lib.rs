@@ -30,7 +30,7 @@
 //! (written by [`format::ModelBuilder`] with feature `std`), [`engine`] runs it, layer by layer, out of
 //! the operations in [`ops`], which are defined by the float functions in [`math`].
 //!
-//! Weights are int8 with a scale per output channel, activations int8 with a scale per token, found
+//! Weights are int8 with a scale per output channel (those of parts that a file keeps so are f16), activations int8 with a scale per token, found
 //! as they come; sums are i32; the residual stream, norms, softmax and GELU are f32 in a defined
 //! order of IEEE operations.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -47,9 +47,9 @@ pub mod tokenizer;
 pub use engine::threaded_scratch_bytes;
 pub use engine::{
     Answer, AnswerOptions, AnswerSearch, Answers, Classification, EmbedOptions, Embedding, Joint,
-    Label, Layers, MultiLabel, Output, Regression, Rows, SCRATCH_ALIGN, Scratch, Session, Shape,
-    Span, SpanWindow, Spans, Tag, Tags, fast_scratch_bytes, longest_first, scratch_bytes,
-    window_overlap,
+    Label, Layers, MultiLabel, Output, Regression, Rows, SCRATCH_ALIGN, Scratch, ScratchPart,
+    Session, Shape, Span, SpanWindow, Spans, Tag, Tags, fast_scratch_bytes, longest_first,
+    scratch_bytes, scratch_parts, window_overlap,
 };
 #[cfg(feature = "std")]
 pub use engine::{ScratchVec, Sessions};

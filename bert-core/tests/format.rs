@@ -5,8 +5,8 @@
 mod common;
 
 use bert_core::format::{
-    BuildError, ENTRY_BYTES, FORMAT_VERSION, Kind, Layout, MAGIC, PREAMBLE_BYTES, READER_VERSION,
-    Section, WordEncoding, repair_checksums,
+    BuildError, ENTRY_BYTES, FORMAT_VERSION, Kind, Layout, MAGIC, Matrix, PREAMBLE_BYTES,
+    READER_VERSION, Section, WordEncoding, repair_checksums,
 };
 use bert_core::{Error, Head, Model, Pooling, ScratchVec, Session};
 use common::hostile::{Outcome, check, execute, header_range, seeds};
@@ -40,15 +40,17 @@ fn what_is_written_is_read_back() {
     let tests: Vec<&str> = model.self_tests().map(|t| t.text).collect();
     assert_eq!(tests, ["abc def", "x yz aaax baax", ""]);
     // Every weight is within half a step of its float.
-    let layer = model.layer(1).unwrap();
+    let Matrix::Int8(matrix) = model.layer(1).unwrap().feed_forward_in else {
+        panic!("int8 without being asked for something else");
+    };
     let exact = &float.layers[1].feed_forward_in;
     for (n, exact) in exact.weight.chunks_exact(32).enumerate() {
-        let scale = layer.feed_forward_in.scales.at(n);
+        let scale = matrix.scales.at(n);
         for (k, w) in exact.iter().enumerate() {
-            let q = layer.feed_forward_in.weight(n, k);
+            let q = matrix.weight(n, k);
             assert!((q as f32 * scale - w).abs() <= scale * 0.5001);
         }
-        assert_eq!(layer.feed_forward_in.biases.at(n), exact_bias(&float, n));
+        assert_eq!(matrix.biases.at(n), exact_bias(&float, n));
     }
     assert!(model.layer(2).is_err());
     // The same weights give the same bytes.

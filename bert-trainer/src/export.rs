@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use bert_core::Pooling;
 use bert_core::format::{
     Activation, EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder,
-    NormWeights, WordEncoding,
+    NormWeights, Part, WordEncoding,
 };
 
 use crate::config::HiddenAct;
@@ -37,15 +37,18 @@ pub struct ExportOptions<'a> {
     pub words: WordEncoding,
     /// The pieces that stay; all if not given.
     pub pruning: Option<&'a Pruning>,
+    /// Parts whose matrices are f16 instead of int8.
+    pub halves: &'a [Part],
 }
 
 /// The bytes of a model file.
 ///
 /// # Errors
 ///
-/// If the checkpoint is not of a task a device runs, or `max_length` is longer than its positions.
+/// If the checkpoint is not of a task a device runs, `max_length` is longer than its positions, or a part
+/// that is to be f16 is none of the model's.
 pub fn export(dir: &Path, options: &ExportOptions<'_>) -> anyhow::Result<Vec<u8>> {
-    let ExportOptions { task, embed, max_length, layout, words, pruning } = *options;
+    let ExportOptions { task, embed, max_length, layout, words, pruning, halves } = *options;
     let mut checkpoint = LoadedCheckpoint::open(dir)?;
     if let Some(kind) = task {
         checkpoint.read_as(kind);
@@ -97,6 +100,7 @@ pub fn export(dir: &Path, options: &ExportOptions<'_>) -> anyhow::Result<Vec<u8>
         },
         layout,
         words,
+        halves,
         self_test_texts: &SELF_TEST_TEXTS,
     };
     builder.build().with_context(|| format!("{}", dir.display()))

@@ -1,14 +1,14 @@
 //! A table of the operations for one instruction set, and the macro that makes one.
 
 use super::Isa;
-use crate::format::{Activation, Matrix, Norm};
+use crate::format::{Activation, HalfMatrix, Int8Matrix, Norm};
 use crate::ops::{Activations, Row, SoftmaxScales, Weights, WordRow};
 
 /// The operations of the forward pass for one instruction set; see [`crate::ops`] for what each does.
 pub struct Kernels {
     pub(super) isa: &'static Isa,
     pub(super) gemm: unsafe fn(&Activations<'_>, &Weights<'_>, &mut [i32]),
-    pub(super) linear: unsafe fn(&Activations<'_>, &[f32], &Matrix<'_>, &mut [f32]),
+    pub(super) linear: unsafe fn(&Activations<'_>, &[f32], &Int8Matrix<'_>, &mut [f32]),
     pub(super) embedding_row: unsafe fn(WordRow<'_>, Row<'_>, Row<'_>, &mut [f32]),
     pub(super) layer_norm_row: unsafe fn(&mut [f32], &Norm<'_>, f32),
     pub(super) add_norm_row: unsafe fn(&mut [f32], &[f32], &Norm<'_>, f32),
@@ -19,11 +19,12 @@ pub struct Kernels {
     pub(super) combine_row: unsafe fn(&[i32], &[i32], f32, &mut [f32]),
     pub(super) activate: unsafe fn(&mut [f32], Activation),
     pub(super) add_row: unsafe fn(&[f32], &mut [f32]),
+    pub(super) linear_half: unsafe fn(&[f32], &HalfMatrix<'_>, &mut [f32]),
 }
 
 impl Kernels {
     /// Names of the operations.
-    pub const OPERATIONS: [&'static str; 12] = [
+    pub const OPERATIONS: [&'static str; 13] = [
         "gemm",
         "linear",
         "embedding_row",
@@ -36,6 +37,7 @@ impl Kernels {
         "combine_row",
         "activate",
         "add_row",
+        "linear_half",
     ];
 
     /// The instruction set.
@@ -69,7 +71,7 @@ macro_rules! methods {
 
 methods! {
     gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
-    linear(q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]);
+    linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]);
     embedding_row(word: WordRow<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
     layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
     add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32);
@@ -80,6 +82,7 @@ methods! {
     combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
     activate(x: &mut [f32], activation: Activation);
     add_row(x: &[f32], out: &mut [f32]);
+    linear_half(x: &[f32], matrix: &HalfMatrix<'_>, out: &mut [f32]);
 }
 
 /// A static table of an instruction set of [`super::ISAS`]: two operations by hand, the rest the
@@ -95,13 +98,13 @@ macro_rules! table {
     ) => {
         $(#[$doc])*
         $visibility static $static: $crate::arch::Kernels = {
-            use $crate::format::{Activation, Matrix, Norm};
+            use $crate::format::{Activation, HalfMatrix, Int8Matrix, Norm};
             use $crate::ops::{Activations, Row, SoftmaxScales, Weights, WordRow};
             $crate::arch::kernels::compile! {
                 [$($attribute),*]
                 gemm_ = $gemm, (a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
                 linear_ = $linear,
-                    (q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]);
+                    (q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]);
                 embedding_row = $crate::ops::embedding_row,
                     (word: WordRow<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
                 layer_norm_row = $crate::ops::layer_norm_row,
@@ -119,6 +122,8 @@ macro_rules! table {
                     (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
                 activate = $crate::ops::activate, (x: &mut [f32], activation: Activation);
                 add_row = $crate::ops::add_row, (x: &[f32], out: &mut [f32]);
+                linear_half = $crate::ops::linear_half,
+                    (x: &[f32], matrix: &HalfMatrix<'_>, out: &mut [f32]);
             }
             $crate::arch::Kernels {
                 isa: $crate::arch::Isa::named($name),
@@ -134,6 +139,7 @@ macro_rules! table {
                 combine_row,
                 activate,
                 add_row,
+                linear_half,
             }
         };
     };

@@ -3,7 +3,7 @@
 //! An instruction set gives the sums of a few rows and the sixteen channels of a panel. Panels are the
 //! outer loop: one stays in the first-level cache while all rows pass by, and weights are read once.
 
-use crate::format::{Layout, Matrix, PANEL, QUAD};
+use crate::format::{Int8Matrix, Layout, PANEL, QUAD};
 use crate::ops::{self, Activations, Weights};
 
 /// Products of a tile: rows times the channels of a panel.
@@ -50,7 +50,7 @@ pub(super) unsafe fn gemm<T: Tile>(a: &Activations<'_>, w: &Weights<'_>, out: &m
 pub(super) unsafe fn linear<T: Tile>(
     q: &Activations<'_>,
     scales: &[f32],
-    matrix: &Matrix<'_>,
+    matrix: &Int8Matrix<'_>,
     out: &mut [f32],
 ) {
     if !fits::<T>(&matrix.operand()) {

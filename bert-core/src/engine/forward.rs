@@ -11,7 +11,7 @@ use core::ops::Range;
 use super::scratch::{Memory, Tile};
 use crate::Error;
 use crate::arch::Kernels;
-use crate::format::{Layer, Layout, Model};
+use crate::format::{Layer, Layout, Matrix, Model};
 use crate::math::{sqrt, tanh};
 use crate::ops::{Activations, GROUP, HeadPanels, ROW_ALIGN, Row, SoftmaxScales, Weights, WordRow};
 
@@ -173,8 +173,9 @@ impl Pass<'_, '_> {
             let q = activations(tile.rows, count, hidden);
             let (keys, values) =
                 (&mut tile.first[..count * width], &mut tile.second[..count * width]);
-            kernels.linear(&q, scales, &key, keys);
-            kernels.linear(&q, scales, &value, values);
+            let rows = MatrixRows { x: &tile.residual[..count * hidden], q, scales };
+            rows.times(kernels, &key, keys);
+            rows.times(kernels, &value, values);
             // Nothing is in the wide rows yet: room for one head's key or value.
             let q = &mut bytemuck::cast_slice_mut(tile.wide)[..panels.width];
             for (t, (key, value)) in
@@ -224,13 +225,14 @@ impl Pass<'_, '_> {
         let (hidden, kernels) = (self.hidden(), self.kernels);
         let scales = &tile.row_scales[..count];
         let query = &mut tile.first[..count * hidden];
-        kernels.linear(&activations(tile.rows, count, hidden), scales, &layer.query, query);
+        let (x, q) = (&tile.residual[..count * hidden], activations(tile.rows, count, hidden));
+        MatrixRows { x, q, scales }.times(kernels, &layer.query, query);
         self.attention(heads, tile, count);
         let context = &tile.second[..count * hidden];
         let scales = &mut tile.row_scales[..count];
         let q = quantize_rows(kernels, context, hidden, tile.rows, scales);
         let first = &mut tile.first[..count * hidden];
-        kernels.linear(&q, scales, &layer.attention_output, first);
+        MatrixRows { x: context, q, scales }.times(kernels, &layer.attention_output, first);
         let epsilon = self.model.config().epsilon;
         let rows = first.chunks_exact_mut(hidden).zip(tile.residual.chunks_exact(hidden));
         for (row, x) in rows {
@@ -303,11 +305,11 @@ impl Pass<'_, '_> {
         let scales = &mut tile.row_scales[..count];
         let wide = &mut tile.wide[..count * wide_width];
         let q = quantize_rows(kernels, first, hidden, tile.rows, scales);
-        kernels.linear(&q, scales, &layer.feed_forward_in, wide);
+        MatrixRows { x: first, q, scales }.times(kernels, &layer.feed_forward_in, wide);
         kernels.activate(wide, config.activation);
         let q = quantize_rows(kernels, wide, wide_width, tile.rows, scales);
         let second = &mut tile.second[..count * hidden];
-        kernels.linear(&q, scales, &layer.feed_forward_out, second);
+        MatrixRows { x: wide, q, scales }.times(kernels, &layer.feed_forward_out, second);
         for (x, first) in second.chunks_exact_mut(hidden).zip(first.chunks_exact(hidden)) {
             kernels.add_norm_row(x, first, &layer.feed_forward_norm, config.epsilon);
         }
@@ -321,17 +323,37 @@ impl Pass<'_, '_> {
         };
         let (hidden, kernels) = (self.hidden(), self.kernels);
         let scales = &mut memory.tile.row_scales[..1];
-        let x = row(kernels, memory.x, memory.x_scales, 0, memory.tile.residual, hidden);
+        let mut x = row(kernels, memory.x, memory.x_scales, 0, memory.tile.residual, hidden);
         let mut q = quantize_rows(kernels, x, hidden, memory.tile.rows, scales);
         if let Some(pooler) = &self.model.pooler {
             let pooled = &mut memory.tile.first[..hidden];
-            kernels.linear(&q, scales, pooler, pooled);
+            MatrixRows { x, q, scales }.times(kernels, pooler, pooled);
             for value in pooled.iter_mut() {
                 *value = tanh(*value);
             }
             q = quantize_rows(kernels, pooled, hidden, memory.tile.rows, scales);
+            x = pooled;
         }
-        kernels.linear(&q, scales, head, memory.label_logits);
+        MatrixRows { x, q, scales }.times(kernels, head, memory.label_logits);
+    }
+}
+
+/// Rows on their way through a matrix: as they are, and quantized with their scales.
+#[derive(Clone, Copy)]
+pub(crate) struct MatrixRows<'a> {
+    pub x: &'a [f32],
+    pub q: Activations<'a>,
+    pub scales: &'a [f32],
+}
+
+impl MatrixRows<'_> {
+    /// Writes their products, as many as there are scales; the matrix says which of the two it takes.
+    #[inline(always)]
+    pub fn times(&self, kernels: &Kernels, matrix: &Matrix<'_>, out: &mut [f32]) {
+        match matrix {
+            Matrix::Int8(matrix) => kernels.linear(&self.q, self.scales, matrix, out),
+            Matrix::Half(matrix) => kernels.linear_half(self.x, matrix, out),
+        }
     }
 }
 

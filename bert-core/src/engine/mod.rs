@@ -34,7 +34,9 @@ pub use regress::Regression;
 pub use scratch::ScratchVec;
 #[cfg(feature = "threads")]
 pub use scratch::threaded_scratch_bytes;
-pub use scratch::{SCRATCH_ALIGN, Scratch, Shape, fast_scratch_bytes, scratch_bytes};
+pub use scratch::{
+    SCRATCH_ALIGN, Scratch, ScratchPart, Shape, fast_scratch_bytes, scratch_bytes, scratch_parts,
+};
 pub use search::{Answer, AnswerSearch, Answers, SpanWindow};
 pub use session::{Output, Session};
 #[cfg(feature = "std")]

@@ -1,6 +1,6 @@
 //! The rows of the last layer, and what heads read from them.
 
-use super::forward::row;
+use super::forward::{MatrixRows, row};
 use crate::arch::Kernels;
 use crate::format::Matrix;
 use crate::ops::{Activations, ROW_ALIGN};
@@ -29,6 +29,7 @@ impl LastRows<'_> {
         let x = row(kernels, self.x, self.scales, token, self.row, self.hidden);
         let q = &mut self.q[..stride];
         let scale = kernels.quantize_row(x, q);
-        kernels.linear(&Activations { values: q, stride }, &[scale], head, out);
+        let q = Activations { values: q, stride };
+        MatrixRows { x, q, scales: &[scale] }.times(kernels, head, out);
     }
 }

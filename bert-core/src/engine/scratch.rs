@@ -172,10 +172,15 @@ impl<const N: usize> Plan<N> {
         let mut total = 0u64;
         let mut i = 0;
         while i < N {
-            total += (self.0[i].0 * self.0[i].1).next_multiple_of(SCRATCH_ALIGN as u64);
+            total += self.part(i);
             i += 1;
         }
         total
+    }
+
+    /// Bytes of a part with the padding behind it.
+    const fn part(&self, i: usize) -> u64 {
+        (self.0[i].0 * self.0[i].1).next_multiple_of(SCRATCH_ALIGN as u64)
     }
 
     /// The parts, off the front of `rest`. Every part starts at a multiple of [`SCRATCH_ALIGN`].
@@ -221,6 +226,43 @@ const fn bytes_with(shape: &Shape, tokens: usize, tile: usize, threads: usize) -
     let each = in_flight(shape, tokens, tile).bytes();
     let total = once(shape, tokens).bytes().saturating_add(each.saturating_mul(threads as u64));
     if total > u32::MAX as u64 { usize::MAX } else { total as usize }
+}
+
+/// A part of the scratch memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScratchPart {
+    /// What it holds, in words.
+    pub name: &'static str,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What the bytes of [`scratch_bytes`] are for. The parts add up to them, where those fit 32 bits.
+///
+/// ```
+/// use bert_core::{Shape, scratch_bytes, scratch_parts};
+/// const TINY: Shape = Shape { hidden: 128, heads: 2, feed_forward: 512, labels: 7, tags: 0 };
+/// let total: u64 = scratch_parts(&TINY, 64).iter().map(|part| part.bytes).sum();
+/// assert_eq!(total, scratch_bytes(&TINY, 64) as u64);
+/// ```
+#[must_use]
+pub fn scratch_parts(shape: &Shape, tokens: usize) -> [ScratchPart; 9] {
+    let (once, tile) = (once(shape, tokens), in_flight(shape, tokens, TILES[0]));
+    let (heads, panels) = head_panels(shape, tokens);
+    // Keys and values are one part, whose padding goes to the values.
+    let keys = heads * panels.key_bytes() as u64;
+    let part = |name, bytes| ScratchPart { name, bytes };
+    [
+        part("residual stream", once.part(9) + once.part(0)),
+        part("keys", keys + once.part(1)),
+        part("values", once.part(10) - keys + once.part(2)),
+        part("tokens and words", (5..9).map(|i| once.part(i)).sum()),
+        part("logits", once.part(3) + once.part(4)),
+        part("rows in flight", (0..3).map(|i| tile.part(i)).sum()),
+        part("feed-forward rows", tile.part(3)),
+        part("quantized rows", tile.part(4) + tile.part(5) + tile.part(7)),
+        part("attention scores", tile.part(6) + tile.part(8)),
+    ]
 }
 
 /// The scratch memory, divided.

@@ -1,6 +1,6 @@
 //! A model bound to scratch memory: text in, answers out.
 
-use super::forward::{Pass, Rows};
+use super::forward::{Pass, Rows, row};
 use super::read::Input;
 use super::rows::LastRows;
 use super::scratch::{Memory, NOT_FIRST};
@@ -111,21 +111,8 @@ impl<'m, 's> Session<'m, 's> {
     /// [`Error::NoTokens`], [`Error::TooManyTokens`], or [`Error::TokenRange`] for an id or segment
     /// outside the tables or a number of segments other than that of ids.
     pub fn run(&mut self, ids: &[u32], segments: &[u32], rows: Rows) -> Result<Output<'_>, Error> {
+        self.take_ids(ids, segments)?;
         let config = self.model.config();
-        if ids.is_empty() {
-            return Err(Error::NoTokens);
-        }
-        if ids.len() > self.limit {
-            return Err(Error::too_many_tokens(ids.len(), self.limit));
-        }
-        let in_tables = ids.iter().all(|&id| id < config.vocabulary)
-            && segments.iter().all(|&s| s < config.segments as u32)
-            && (segments.is_empty() || segments.len() == ids.len());
-        if !in_tables {
-            return Err(Error::TokenRange);
-        }
-        self.memory.ids[..ids.len()].copy_from_slice(ids);
-        self.memory.words[..ids.len()].fill(NOT_FIRST);
         let segment = |t: usize| segments.get(t).map_or(0, |&s| s as usize);
         let pass = Pass { model: &self.model, kernels: self.kernels, tokens: ids.len() };
         pass.forward(&mut self.memory, segment, rows)?;
@@ -146,6 +133,52 @@ impl<'m, 's> Session<'m, 's> {
                 q: self.memory.tile.rows,
             },
         })
+    }
+
+    /// As [`Session::run`] for all rows of every layer: `each` is given a layer, 0 … L, a token and the
+    /// row \[H\] of the token; layer 0 is what the embedding tables give, behind their layer norm.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_layers(
+        &mut self,
+        ids: &[u32],
+        segments: &[u32],
+        mut each: impl FnMut(u16, usize, &[f32]) + Send,
+    ) -> Result<(), Error> {
+        self.take_ids(ids, segments)?;
+        let (kernels, config) = (self.kernels, self.model.config());
+        let hidden = config.hidden as usize;
+        let after = |layer: u16, memory: &mut Memory<'_>| {
+            for token in 0..ids.len() {
+                // Between two layers nothing reads the rows in flight.
+                let room = &mut *memory.tile.residual;
+                each(layer, token, row(kernels, memory.x, memory.x_scales, token, room, hidden));
+            }
+        };
+        let segment = |t: usize| segments.get(t).map_or(0, |&s| s as usize);
+        let pass = Pass { model: &self.model, kernels, tokens: ids.len() };
+        pass.forward_to(&mut self.memory, segment, Rows::All, config.layers, after)
+    }
+
+    /// Checks ids and segments against the tables, and puts the ids in their place.
+    fn take_ids(&mut self, ids: &[u32], segments: &[u32]) -> Result<(), Error> {
+        let config = self.model.config();
+        if ids.is_empty() {
+            return Err(Error::NoTokens);
+        }
+        if ids.len() > self.limit {
+            return Err(Error::too_many_tokens(ids.len(), self.limit));
+        }
+        let in_tables = ids.iter().all(|&id| id < config.vocabulary)
+            && segments.iter().all(|&s| s < config.segments as u32)
+            && (segments.is_empty() || segments.len() == ids.len());
+        if !in_tables {
+            return Err(Error::TokenRange);
+        }
+        self.memory.ids[..ids.len()].copy_from_slice(ids);
+        self.memory.words[..ids.len()].fill(NOT_FIRST);
+        Ok(())
     }
 
     /// The forward pass over what was read, and the logits of `[CLS]`.

@@ -1,4 +1,4 @@
-//! An int8 matrix of the file, in one of two layouts.
+//! A matrix of the file: int8 in one of two layouts, or f16 where that is kept.
 //!
 //! *Panels* is the layout that every instruction set reads at full speed where it lies: sixteen
 //! output channels side by side, four inputs of each together, so that one load of 16, 32 or 64
@@ -15,6 +15,7 @@
 //!
 //! *Rows* is one channel after another, without any padding.
 
+use super::half::HalfMatrix;
 use super::tensor::{Floats, MAX_PARAMETER, MAX_SCALE};
 use super::{ALIGNMENT, Encoding, Kind};
 use crate::Error;
@@ -60,7 +61,7 @@ impl Layout {
 
     /// The encoding of a section whose matrices lie like this.
     #[cfg(feature = "std")]
-    pub(crate) const fn encoding(self) -> Encoding {
+    pub(super) const fn encoding(self) -> Encoding {
         match self {
             Layout::Rows => Encoding::Int8Rows,
             Layout::Panels => Encoding::Int8Panels,
@@ -76,9 +77,49 @@ impl Layout {
     }
 }
 
+/// A matrix with a bias for each row (output channel), as the file has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Matrix<'a> {
+    /// Multiplies quantized rows.
+    Int8(Int8Matrix<'a>),
+    /// Multiplies rows as they are.
+    Half(HalfMatrix<'a>),
+}
+
+impl<'a> Matrix<'a> {
+    /// The matrices of a section, each \[rows, columns\].
+    pub(crate) fn views<const PARTS: usize>(
+        (bytes, encoding): (&'a [u8], Encoding),
+        kind: Kind,
+        rows: usize,
+        columns: usize,
+    ) -> Result<[Self; PARTS], Error> {
+        if encoding == Encoding::Float16Rows {
+            return Ok(HalfMatrix::views(bytes, kind, rows, columns)?.map(Matrix::Half));
+        }
+        let layout = Layout::of(encoding).ok_or(Error::Encoding { kind: kind as u16 })?;
+        Ok(Int8Matrix::views((bytes, layout), kind, rows, columns)?.map(Matrix::Int8))
+    }
+
+    pub(crate) fn check(self, kind: Kind) -> Result<Self, Error> {
+        Ok(match self {
+            Matrix::Int8(matrix) => Matrix::Int8(matrix.check(kind)?),
+            Matrix::Half(matrix) => Matrix::Half(matrix.check(kind)?),
+        })
+    }
+
+    /// Some of the channels, which in panels begin with one.
+    pub(crate) fn channels(&self, range: core::ops::Range<usize>) -> Self {
+        match self {
+            Matrix::Int8(matrix) => Matrix::Int8(matrix.channels(range)),
+            Matrix::Half(matrix) => Matrix::Half(matrix.channels(range)),
+        }
+    }
+}
+
 /// An int8 matrix with a scale and a bias for each row (output channel).
 #[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
+pub struct Int8Matrix<'a> {
     /// Output channels N.
     pub rows: usize,
     /// Input width K.
@@ -93,27 +134,21 @@ pub struct Matrix<'a> {
     pub layout: Layout,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a> Int8Matrix<'a> {
     /// Bytes of a section of `parts` matrices: scales of all, biases of all, padding to
     /// [`ALIGNMENT`], weights of one after the other.
-    pub(crate) const fn section_bytes(
-        layout: Layout,
-        parts: usize,
-        rows: usize,
-        columns: usize,
-    ) -> u64 {
+    const fn section_bytes(layout: Layout, parts: usize, rows: usize, columns: usize) -> u64 {
         let floats = 8 * parts as u64 * rows as u64;
         floats.next_multiple_of(ALIGNMENT as u64) + parts as u64 * layout.bytes(rows, columns)
     }
 
     /// The matrices of a section, each \[rows, columns\].
-    pub(crate) fn views<const PARTS: usize>(
-        (bytes, encoding): (&'a [u8], Encoding),
+    fn views<const PARTS: usize>(
+        (bytes, layout): (&'a [u8], Layout),
         kind: Kind,
         rows: usize,
         columns: usize,
     ) -> Result<[Self; PARTS], Error> {
-        let layout = Layout::of(encoding).ok_or(Error::Encoding { kind: kind as u16 })?;
         if bytes.len() as u64 != Self::section_bytes(layout, PARTS, rows, columns) {
             return Err(Error::SectionSize { kind: kind as u16 });
         }
@@ -123,7 +158,7 @@ impl<'a> Matrix<'a> {
         let (scales, biases) = front[..2 * floats].split_at(floats);
         // The section has the length that was computed from these sizes, so they fit `usize`.
         let size = layout.bytes(rows, columns) as usize;
-        Ok(core::array::from_fn(|part| Matrix {
+        Ok(core::array::from_fn(|part| Int8Matrix {
             rows,
             columns,
             scales: Floats::new(&scales[4 * rows * part..4 * rows * (part + 1)]),
@@ -133,18 +168,18 @@ impl<'a> Matrix<'a> {
         }))
     }
 
-    pub(crate) fn check(self, kind: Kind) -> Result<Self, Error> {
+    fn check(self, kind: Kind) -> Result<Self, Error> {
         self.scales.check(kind, 0.0, MAX_SCALE)?;
         self.biases.check(kind, -MAX_PARAMETER, MAX_PARAMETER)?;
         Ok(self)
     }
 
     /// Some of the channels, which in panels begin with one.
-    pub(crate) fn channels(&self, range: core::ops::Range<usize>) -> Self {
+    fn channels(&self, range: core::ops::Range<usize>) -> Self {
         let bytes = |n: usize| self.layout.bytes(n, self.columns) as usize;
         let floats =
             |floats: &Floats<'a>| Floats::new(floats.bytes()[range.clone()].as_flattened());
-        Matrix {
+        Int8Matrix {
             rows: range.len(),
             scales: floats(&self.scales),
             biases: floats(&self.biases),

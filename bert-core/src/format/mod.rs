@@ -8,7 +8,10 @@ mod config;
 #[cfg(feature = "std")]
 mod group_scales;
 mod groups;
+mod half;
 mod labels;
+#[cfg(feature = "std")]
+mod matrices;
 mod matrix;
 mod model;
 mod sections;
@@ -20,8 +23,11 @@ mod write;
 
 pub use config::{Activation, Config, Head, Pooling};
 pub use groups::{GroupRow, GroupTable, WORD_GROUP, WordEncoding, WordTable};
+pub use half::HalfMatrix;
+#[cfg(feature = "std")]
+pub use half::Part;
 pub use labels::Labels;
-pub use matrix::{Layout, Matrix, PANEL, QUAD};
+pub use matrix::{Int8Matrix, Layout, Matrix, PANEL, QUAD};
 pub use model::{Layer, Model, SelfTest, SelfTests, scratch_bytes_of};
 pub use sections::{
     ALIGNMENT, ENTRY_BYTES, Encoding, FORMAT_VERSION, Kind, MAGIC, MAX_SECTIONS, PREAMBLE_BYTES,

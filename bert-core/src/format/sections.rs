@@ -74,13 +74,25 @@ pub enum Encoding {
     Int8Panels = 2,
     /// The word table in int4 with a scale for each group, see [`crate::format::GroupTable`].
     Int4Groups = 3,
+    /// Biases f32, then f16 row by row.
+    Float16Rows = 4,
 }
 
 impl Encoding {
     fn of(number: u16) -> Option<Self> {
-        use Encoding::{Int4Groups, Int8Panels, Int8Rows, Plain};
-        let all = [Plain, Int8Rows, Int8Panels, Int4Groups];
+        use Encoding::{Float16Rows, Int4Groups, Int8Panels, Int8Rows, Plain};
+        let all = [Plain, Int8Rows, Int8Panels, Int4Groups, Float16Rows];
         all.into_iter().find(|encoding| *encoding as u16 == number)
+    }
+
+    /// The oldest reader that knows it.
+    #[cfg(feature = "std")]
+    pub(super) fn reader_version(self) -> u16 {
+        match self {
+            Encoding::Plain | Encoding::Int8Rows => 1,
+            Encoding::Int8Panels => 3,
+            Encoding::Int4Groups | Encoding::Float16Rows => 4,
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 //! The bounds below keep every number of the forward pass finite, whatever a file holds:
 //! a layer norm's output is at most √H·2¹⁶ + 2¹⁶ < 2²³; a product with an int8 matrix multiplies
 //! that by at most 2¹⁵ (columns) · 2⁷ · 2¹⁰ (scale), so queries, keys and values stay below 2⁵⁵ and
-//! scores below 2¹¹⁶; the feed-forward part ends below 2⁸⁷. Squares inside a layer norm may become
+//! scores below 2¹¹⁶; the feed-forward part ends below 2⁸⁷. A product with an f16 matrix multiplies by at
+//! most 2¹⁵ (columns) · 2¹⁶, which is less. Its sum is of floats, and each of its roundings adds at most
+//! 2⁻²⁴ of it: fewer than 2¹² of them in a lane and the tree do not double it. Squares inside a layer norm may become
 //! infinite, which makes its output β.
 
 use super::ALIGNMENT;

@@ -1,19 +1,21 @@
 //! The writer of the model file: float weights in, quantized file out.
 //!
 //! Matrices are quantized symmetrically per output channel and tables per row:
-//! t = max|w| / 127, q = round(w / t), ties to even; the word table may be int4 instead, see
-//! [`super::GroupTable`]. The self-test's outputs are computed by the
+//! t = max|w| / 127, q = round(w / t), ties to even. The word table may be int4 instead, see
+//! [`super::GroupTable`], and the matrices of parts that are kept so are f16, the nearest one, ties
+//! to even. The self-test's outputs are computed by the
 //! engine of this crate on the very bytes that are written.
 
 use std::fmt;
 
 use super::group_scales;
 use super::labels::Labels;
+use super::matrices::matrices;
 use super::sections::{Kind, MAX_SECTIONS};
 use super::weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, NormWeights};
 use super::{
     ALIGNMENT, Activation, Config, ENTRY_BYTES, Encoding, Head, Layout, MAGIC, MAX_PARAMETER,
-    MAX_SCALE, Model, PREAMBLE_BYTES, WordEncoding, repair_checksums,
+    MAX_SCALE, Model, PREAMBLE_BYTES, Part, WordEncoding, repair_checksums,
 };
 use crate::engine::{ScratchVec, Session};
 use crate::math::{max_abs, round_to_int};
@@ -51,6 +53,8 @@ pub struct ModelBuilder<'a> {
     pub layout: Layout,
     /// How the word table is stored.
     pub words: WordEncoding,
+    /// Parts whose matrices are f16 instead of int8.
+    pub halves: &'a [Part],
     /// Texts of the self-test, at least one.
     pub self_test_texts: &'a [&'a str],
 }
@@ -75,6 +79,13 @@ pub enum BuildError {
     },
     /// The vocabulary cannot be packed.
     Vocabulary(PackError),
+    /// A part that is to be f16 is none of the model's.
+    NoSuchPart {
+        /// The part.
+        part: Part,
+        /// Layers of the model.
+        layers: usize,
+    },
     /// A size is beyond the format's limits.
     TooLarge(&'static str),
     /// No text for the self-test was given.
@@ -93,6 +104,10 @@ impl fmt::Display for BuildError {
                 write!(f, "{tensor}: a value is not finite or beyond the range of the format")
             }
             BuildError::Vocabulary(error) => write!(f, "vocabulary: {error}"),
+            BuildError::NoSuchPart { part: Part::Layer(index), layers } => {
+                write!(f, "no layer {index}: the model has {layers} layers, counted from 0")
+            }
+            BuildError::NoSuchPart { part, .. } => write!(f, "the model has no {part}"),
             BuildError::TooLarge(what) => write!(f, "{what} is beyond the limit of the format"),
             BuildError::NoSelfTest => f.write_str("at least one text for the self-test is needed"),
             BuildError::Model(error) => write!(f, "the model cannot be used: {error}"),
@@ -118,6 +133,7 @@ impl ModelBuilder<'_> {
             return Err(BuildError::NoSelfTest);
         }
         let config = self.config()?;
+        self.check_halves()?;
         let mut sections = SectionWriter::default();
         let header = postcard::to_stdvec(&config).map_err(|_| BuildError::Model(Error::Header))?;
         sections.push(Kind::Header, 0, Encoding::Plain, header);
@@ -133,11 +149,7 @@ impl ModelBuilder<'_> {
         let scratch = u32::try_from(scratch).map_err(|_| BuildError::TooLarge("max_length"))?;
 
         // The engine itself says what the self-test must give.
-        let version = config.head.reader_version().max(match (self.words, self.layout) {
-            (WordEncoding::Int4, _) => 4,
-            (_, Layout::Panels) => 3,
-            (_, Layout::Rows) => 1,
-        });
+        let version = config.head.reader_version().max(sections.reader_version());
         let draft = sections.finish(version, scratch)?;
         let crcs = outputs(&draft, self.self_test_texts)?;
         sections.replace_last(self_test(self.self_test_texts, &crcs));
@@ -232,30 +244,58 @@ impl ModelBuilder<'_> {
     ) -> Result<(), BuildError> {
         let (h, f) = (self.hidden, self.feed_forward);
         let name = |part: &str| format!("layer {index}: {part}");
-        let int8 = self.layout.encoding();
-        let matrix = |parts: &[_], rows, columns| matrix(self.layout, parts, rows, columns);
         let parts =
             [(name("query"), layer.query), (name("key"), layer.key), (name("value"), layer.value)];
-        sections.push(Kind::QueryKeyValue, index, int8, matrix(&parts, h, h)?);
+        self.push_matrices(sections, Kind::QueryKeyValue, index, &parts, [h, h])?;
         let parts = [(name("attention output"), layer.attention_output)];
-        sections.push(Kind::AttentionOutput, index, int8, matrix(&parts, h, h)?);
+        self.push_matrices(sections, Kind::AttentionOutput, index, &parts, [h, h])?;
         let bytes = norm(&name("attention norm"), layer.attention_norm, h)?;
         sections.push(Kind::AttentionNorm, index, Encoding::Plain, bytes);
         let parts = [(name("feed-forward in"), layer.feed_forward_in)];
-        sections.push(Kind::FeedForwardIn, index, int8, matrix(&parts, f, h)?);
+        self.push_matrices(sections, Kind::FeedForwardIn, index, &parts, [f, h])?;
         let parts = [(name("feed-forward out"), layer.feed_forward_out)];
-        sections.push(Kind::FeedForwardOut, index, int8, matrix(&parts, h, f)?);
+        self.push_matrices(sections, Kind::FeedForwardOut, index, &parts, [h, f])?;
         let bytes = norm(&name("feed-forward norm"), layer.feed_forward_norm, h)?;
         sections.push(Kind::FeedForwardNorm, index, Encoding::Plain, bytes);
+        Ok(())
+    }
+
+    fn push_matrices(
+        &self,
+        sections: &mut SectionWriter,
+        kind: Kind,
+        index: u16,
+        parts: &[(String, LinearWeights<'_>)],
+        shape: [usize; 2],
+    ) -> Result<(), BuildError> {
+        let encoding = match Part::of(kind, index) {
+            Some(part) if self.halves.contains(&part) => Encoding::Float16Rows,
+            _ => self.layout.encoding(),
+        };
+        sections.push(kind, index, encoding, matrices(encoding, parts, shape)?);
+        Ok(())
+    }
+
+    /// Refuses parts to be f16 that the model does not have.
+    fn check_halves(&self) -> Result<(), BuildError> {
+        let (layers, head) = (self.layers.len(), self.head.parts());
+        for part in self.halves.iter().copied() {
+            let exists = match part {
+                Part::Layer(index) => usize::from(index) < layers,
+                Part::Pooler => self.pooler.is_some(),
+                Part::Head => [head.class, head.tag, head.span].iter().any(Option::is_some),
+            };
+            if !exists {
+                return Err(BuildError::NoSuchPart { part, layers });
+            }
+        }
         Ok(())
     }
 
     fn write_head(&self, sections: &mut SectionWriter) -> Result<(), BuildError> {
         let h = self.hidden;
         let mut push = |kind, name: &str, linear, rows| {
-            let bytes = matrix(self.layout, &[(name.to_string(), linear)], rows, h)?;
-            sections.push(kind, 0, self.layout.encoding(), bytes);
-            Ok::<(), BuildError>(())
+            self.push_matrices(sections, kind, 0, &[(name.to_string(), linear)], [rows, h])
         };
         if let Some(pooler) = self.pooler {
             push(Kind::Pooler, "pooler", pooler, h)?;
@@ -296,14 +336,14 @@ fn self_test(texts: &[&str], crcs: &[u32]) -> Vec<u8> {
     bytes
 }
 
-fn check_shape(tensor: &str, expected: usize, found: usize) -> Result<(), BuildError> {
+pub(super) fn check_shape(tensor: &str, expected: usize, found: usize) -> Result<(), BuildError> {
     match expected == found {
         true => Ok(()),
         false => Err(BuildError::Shape { tensor: tensor.to_string(), expected, found }),
     }
 }
 
-fn push_floats(
+pub(super) fn push_floats(
     bytes: &mut Vec<u8>,
     tensor: &str,
     values: impl IntoIterator<Item = f32>,
@@ -319,7 +359,7 @@ fn push_floats(
 }
 
 /// Scale of a row and its int8 values.
-fn quantize(row: &[f32]) -> (f32, impl Iterator<Item = u8> + '_) {
+pub(super) fn quantize(row: &[f32]) -> (f32, impl Iterator<Item = u8> + '_) {
     let scale = max_abs(row) / 127.0;
     let scale = if scale < f32::MIN_POSITIVE { 0.0 } else { scale };
     let inverse = if scale > 0.0 { 1.0 / scale as f64 } else { 0.0 };
@@ -328,7 +368,7 @@ fn quantize(row: &[f32]) -> (f32, impl Iterator<Item = u8> + '_) {
 }
 
 /// Appends the scales of the rows of `x`.
-fn push_scales(
+pub(super) fn push_scales(
     bytes: &mut Vec<u8>,
     tensor: &str,
     x: &[f32],
@@ -346,37 +386,6 @@ fn table(name: &str, x: &[f32], rows: usize, columns: usize) -> Result<Vec<u8>, 
     push_scales(&mut bytes, name, x, columns)?;
     bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
     x.chunks_exact(columns).for_each(|row| bytes.extend(quantize(row).1));
-    Ok(bytes)
-}
-
-/// Linear layers of the same input, one below the other; each has `rows` outputs.
-fn matrix(
-    layout: Layout,
-    parts: &[(String, LinearWeights<'_>)],
-    rows: usize,
-    columns: usize,
-) -> Result<Vec<u8>, BuildError> {
-    let mut bytes = Vec::new();
-    for (name, part) in parts {
-        check_shape(&format!("{name} weight"), rows * columns, part.weight.len())?;
-        check_shape(&format!("{name} bias"), rows, part.bias.len())?;
-        push_scales(&mut bytes, &format!("{name} weight"), part.weight, columns)?;
-    }
-    for (name, part) in parts {
-        let biases = part.bias.iter().copied();
-        push_floats(&mut bytes, &format!("{name} bias"), biases, MAX_PARAMETER)?;
-    }
-    bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
-    for (_, part) in parts {
-        let start = bytes.len();
-        bytes.resize(start + layout.bytes(rows, columns) as usize, 0);
-        let weights = &mut bytes[start..];
-        for (n, row) in part.weight.chunks_exact(columns).enumerate() {
-            for (k, weight) in quantize(row).1.enumerate() {
-                weights[layout.place(columns, n, k)] = weight;
-            }
-        }
-    }
     Ok(bytes)
 }
 
@@ -402,6 +411,11 @@ impl SectionWriter {
         if let Some(last) = self.0.last_mut() {
             last.3 = payload;
         }
+    }
+
+    /// The oldest reader that knows the encodings of all sections.
+    fn reader_version(&self) -> u16 {
+        self.0.iter().map(|section| section.2.reader_version()).max().unwrap_or(1)
     }
 
     /// `version` is that of the format and of the oldest reader: a file names the first version that

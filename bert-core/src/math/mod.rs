@@ -7,12 +7,14 @@
 
 mod erf;
 mod exp;
+mod half;
 mod lanes;
 mod sigmoid;
 mod tanh;
 
 pub use erf::{MAX_ERF_ERROR, erf_sqrt_half};
 pub use exp::{EXP_UNDERFLOW, MAX_EXP_RELATIVE_ERROR, exp};
+pub use half::widen;
 pub use lanes::{LANES, max, max_abs, reduce, sum};
 pub use sigmoid::{MAX_SIGMOID_RELATIVE_ERROR, sigmoid};
 pub use tanh::{MAX_TANH_ERROR, tanh};

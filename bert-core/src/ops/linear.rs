@@ -5,9 +5,9 @@
 //! rounding, multiplied by the product of the scales, and the bias is added.
 
 use super::gemm::{Activations, Weights, multiply};
-use crate::format::Matrix;
+use crate::format::Int8Matrix;
 
-impl<'a> Matrix<'a> {
+impl<'a> Int8Matrix<'a> {
     /// The weights alone.
     #[inline(always)]
     #[must_use]
@@ -23,7 +23,7 @@ impl<'a> Matrix<'a> {
 
 /// Multiplies R = `scales.len()` rows; `out` holds R·N values.
 #[inline(always)]
-pub fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Matrix<'_>, out: &mut [f32]) {
+pub fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]) {
     let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
     let channels = matrix.rows;
     multiply(&q, &matrix.operand(), |r, n, sum| {

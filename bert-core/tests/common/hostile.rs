@@ -1,7 +1,7 @@
 //! Mutated model files and texts, and what must hold for each of them.
 
 use bert_core::format::{
-    ENTRY_BYTES, Kind, Layout, PREAMBLE_BYTES, WordEncoding, repair_checksums,
+    ENTRY_BYTES, Kind, Layout, PREAMBLE_BYTES, Part, WordEncoding, repair_checksums,
 };
 use bert_core::{
     Activation, AnswerOptions, Classification, EmbedOptions, Error, Head, Layers, Model, Pooling,
@@ -15,7 +15,7 @@ use super::{FloatModel, HeadKind, Random, Sizes};
 const MAX_SCRATCH_BYTES: usize = 1 << 30;
 
 /// Numbers at the edges of what a field may hold.
-const EDGES: [u32; 16] = [
+const EDGES: [u32; 18] = [
     0,
     1,
     2,
@@ -25,6 +25,8 @@ const EDGES: [u32; 16] = [
     127,
     128,
     255,
+    0x7C00,
+    0xFC01,
     0x7FFF,
     0x8000,
     0xFFFF,
@@ -77,7 +79,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let float = |sizes: Sizes| FloatModel::random(sizes, 11);
     let int4 = Sizes { hidden: 36, heads: 3, ..tiny };
     let int4 = float(int4).build_as(Layout::Panels, WordEncoding::Int4);
-    variants.into_iter().map(|sizes| float(sizes).build()).chain([int4]).collect()
+    let halves = float(tiny).build_keeping(&[Part::Layer(0), Part::Head]);
+    variants.into_iter().map(|sizes| float(sizes).build()).chain([int4, halves]).collect()
 }
 
 /// Changes a file in a few places; every second time its checksums are made right again.
@@ -97,6 +100,7 @@ pub fn mutate(random: &mut Random, file: &mut Vec<u8>, other: &[u8]) {
             0 => file[at] ^= 1 << random.below(8),
             1 => file[at] = random.next() as u8,
             2 => file[at] = edge as u8,
+            // Among them the infinity of f16 and a NaN.
             3 => put(file, at & !1, &(edge as u16).to_le_bytes()),
             4 => put(file, at & !3, &edge.to_le_bytes()),
             5 => put(file, at & !3, &FLOATS[random.below(FLOATS.len())].to_le_bytes()),

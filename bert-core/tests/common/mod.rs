@@ -5,7 +5,7 @@ pub mod hostile;
 
 use bert_core::format::{
     EmbeddingWeights, HeadWeights, LayerWeights, Layout, LinearWeights, ModelBuilder, NormWeights,
-    WordEncoding,
+    Part, WordEncoding,
 };
 use bert_core::tokenizer::TokenizerConfig;
 use bert_core::{Activation, Pooling};
@@ -241,6 +241,7 @@ impl FloatModel {
             pooler: s.pooler.then(|| linear(&self.pooler)),
             layout: Layout::default(),
             words: WordEncoding::default(),
+            halves: &[],
             head: match s.head {
                 HeadKind::Classify => HeadWeights::Classify { classifier, labels },
                 HeadKind::Tag => HeadWeights::Tag { tagger, tags },
@@ -266,6 +267,12 @@ impl FloatModel {
     pub fn build_as(&self, layout: Layout, words: WordEncoding) -> Vec<u8> {
         let texts = ["abc def", "x yz aaax baax", ""];
         ModelBuilder { layout, words, ..self.builder(&texts) }.build().unwrap()
+    }
+
+    /// With the matrices of some parts in f16.
+    pub fn build_keeping(&self, halves: &[Part]) -> Vec<u8> {
+        let texts = ["abc def", "x yz aaax baax", ""];
+        ModelBuilder { halves, ..self.builder(&texts) }.build().unwrap()
     }
 
     /// The forward pass in f64.

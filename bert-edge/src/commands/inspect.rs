@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use bert_core::format::Kind;
+use bert_core::format::{Encoding, Kind};
 use bert_core::{Head, Model, Pooling, fast_scratch_bytes};
 use serde_json::json;
 
@@ -134,7 +134,8 @@ fn print(model: &Model<'_>, bytes: usize) -> Result<()> {
         let name = s.name();
         let layered = (Kind::QueryKeyValue as u16..=Kind::FeedForwardNorm as u16).contains(&s.kind);
         let place = if layered { format!("layer {} ", s.index) } else { String::new() };
-        writeln!(out, "{:8}  {:9}  {place}{name}", s.offset, s.length)?;
+        let half = if s.encoding == Encoding::Float16Rows as u16 { ", f16" } else { "" };
+        writeln!(out, "{:8}  {:9}  {place}{name}{half}", s.offset, s.length)?;
     }
     Ok(())
 }

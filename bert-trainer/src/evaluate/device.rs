@@ -2,6 +2,7 @@
 //! of the device. Nothing is simulated.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use bert_core::format::{Head, Model};
@@ -17,6 +18,22 @@ pub struct DevicePredictor {
     scratch: Vec<u128>,
     task: TaskKind,
     answers: AnswerOptions,
+}
+
+/// Rounds over the examples at most.
+const ROUNDS: u32 = 5;
+/// A further round begins only if it is likely to end within this time.
+const SECONDS: f64 = 60.0;
+
+/// How long examples took on this machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timing {
+    /// The kernels that ran.
+    pub kernels: &'static str,
+    /// How often each example was run.
+    pub rounds: u32,
+    /// The shortest time of each example, in seconds.
+    pub seconds: Vec<f64>,
 }
 
 impl DevicePredictor {
@@ -71,6 +88,34 @@ impl DevicePredictor {
     /// Memory the device needs beside it, for texts of the model's maximal length.
     pub fn scratch_bytes(&self) -> usize {
         size_of_val(self.scratch.as_slice())
+    }
+
+    /// Runs all examples in up to five rounds, fewer where those take longer than a minute, and keeps
+    /// the shortest time of each: what else the machine does only ever adds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Predictor::predict`].
+    pub fn time(&mut self, examples: &[RawExample]) -> anyhow::Result<Timing> {
+        let named = || self.path.display().to_string();
+        let model = Model::parse(&self.bytes).with_context(named)?;
+        let scratch = bytemuck::cast_slice_mut(&mut self.scratch);
+        let mut session = Session::new(&model, scratch).with_context(named)?;
+        let (start, mut rounds) = (Instant::now(), 0);
+        let mut seconds = vec![f64::INFINITY; examples.len()];
+        loop {
+            for (example, best) in examples.iter().zip(&mut seconds) {
+                let start = Instant::now();
+                predict_one(&mut session, self.task, example, &self.answers)
+                    .with_context(|| format!("line {}", example.line))?;
+                *best = best.min(start.elapsed().as_secs_f64());
+            }
+            rounds += 1;
+            let spent = start.elapsed().as_secs_f64();
+            if rounds == ROUNDS || spent + spent / f64::from(rounds) > SECONDS {
+                return Ok(Timing { kernels: session.kernels().name(), rounds, seconds });
+            }
+        }
     }
 }
 

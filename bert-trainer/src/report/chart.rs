@@ -2,7 +2,7 @@
 //!
 //! Colours are placeholders, `#0000NN`, that the page's style sheet replaces; so one drawing serves
 //! light and dark.
-//! Names are in the page, not in the drawing, which holds numbers only.
+//! Names are in the page, not in the drawing, which holds numbers and marks of an axis only.
 
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -27,13 +27,15 @@ const TEXT: RGBColor = RGBColor(0, 0, 0xF1);
 const REFERENCE: RGBColor = RGBColor(0, 0, 0xF2);
 const MARK: RGBColor = RGBColor(0, 0, 0xF3);
 
-/// A chart: lines over steps or epochs.
+/// A chart: lines over steps, epochs or layers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Chart {
     /// What is drawn.
     pub title: String,
-    /// `step` or `epoch`.
+    /// `step`, `epoch` or `layer`.
     pub x_name: &'static str,
+    /// What stands at x = 0, 1, …, where that is not the number itself; written by the program.
+    pub x_marks: Vec<String>,
     /// Name of the metric, which tells the unit.
     pub metric: String,
     pub series: Vec<Series>,
@@ -101,7 +103,7 @@ impl Chart {
             .x_labels(7)
             .y_labels(6)
             .label_style(text)
-            .x_label_formatter(&|x| if x.fract() == 0.0 { whole(*x) } else { String::new() })
+            .x_label_formatter(&|x| if x.fract() == 0.0 { self.mark_of(*x) } else { String::new() })
             .y_label_formatter(&|y| unit.tick(*y, span))
             .draw()?;
         for (_, level) in &self.references {
@@ -130,12 +132,31 @@ impl Chart {
                 pointed.push(json!({
                     "name": series.name,
                     "colour": series.colour % COLOURS,
-                    "points": points.iter().map(|point| place(&chart, point, unit)).collect::<Vec<_>>(),
+                    "points": points.iter().map(|point| self.place(&chart, point, unit)).collect::<Vec<_>>(),
                 }));
             }
         }
         root.present()?;
         Ok(Value::Array(pointed))
+    }
+
+    /// `[x, y, "1,200", "97.43 %"]`
+    fn place<B: DrawingBackend>(
+        &self,
+        chart: &ChartContext<'_, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
+        point: &(f64, f64),
+        unit: Unit,
+    ) -> Value {
+        let (x, y) = chart.backend_coord(point);
+        json!([x, y, self.mark_of(point.0.round()), unit.show(point.1)])
+    }
+
+    /// What stands at a whole x.
+    fn mark_of(&self, x: f64) -> String {
+        if self.x_marks.is_empty() || x < 0.0 {
+            return whole(x);
+        }
+        self.x_marks.get(x as usize).cloned().unwrap_or_default()
     }
 
     fn x_range(&self) -> (f64, f64) {
@@ -157,16 +178,6 @@ impl Chart {
         let (low, high) = ((least - air).max(floor), (most + air).min(ceiling));
         if high > low { (low, high) } else { (low - narrowest, high + narrowest) }
     }
-}
-
-/// `[x, y, "1,200", "97.43 %"]`
-fn place<B: DrawingBackend>(
-    chart: &ChartContext<'_, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
-    point: &(f64, f64),
-    unit: Unit,
-) -> Value {
-    let (x, y) = chart.backend_coord(point);
-    json!([x, y, whole(point.0.round()), unit.show(point.1)])
 }
 
 fn placeholder(colour: usize) -> RGBColor {

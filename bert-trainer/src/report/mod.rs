@@ -4,6 +4,9 @@
 //! [`groups`] puts runs together that differ by seed only; [`render`] makes the page and [`figures`]
 //! the same for a program.
 //!
+//! [`ExportReport`] is what an export was measured to be, with the code of the device, and
+//! [`render_export`] its page.
+//!
 //! Training fills the record: [`RunRecord::begin`], [`RunRecord::push_epoch`] and
 //! [`EvaluationRecord::from_labels`], [`RunRecord::finish`]; `export` adds [`Int8Record`] with
 //! [`RunRecord::add_int8`].
@@ -16,6 +19,7 @@ mod compare;
 mod curves;
 mod error;
 mod evaluation;
+mod export;
 mod figures;
 mod format;
 mod lines;
@@ -27,9 +31,10 @@ mod run;
 pub use compare::{Group, Spread, groups};
 pub use error::ReportError;
 pub use evaluation::{ClassScores, EvaluationRecord, WORST_EXAMPLES, WorstExample};
+pub use export::{ExportReport, Measured, PartBytes, SlowExample, Times, arithmetic};
 pub use figures::figures;
 pub use lines::{Line, is_drawn};
 pub use metrics::Metrics;
-pub use page::render;
+pub use page::{render, render_export};
 pub use record::{DataFile, EpochRecord, Int8Record, RUN_FILE, RunRecord, model_numbers};
 pub use run::{Run, name_apart};

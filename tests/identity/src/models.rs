@@ -231,6 +231,7 @@ fn build(recipe: &Recipe) -> Vec<u8> {
         },
         layout: Layout::default(),
         words: WordEncoding::default(),
+        halves: &[],
         self_test_texts: &["turn on the lamp in the kitchen", ""],
     };
     model.build().expect("weights and shapes of the recipe fit the format")

@@ -12,7 +12,7 @@ use core::mem::MaybeUninit;
 
 use super::avx512::Zmm;
 use super::blocks::{self, Exact, Scaled, Sink};
-use crate::format::{Layout, Matrix, PANEL, QUAD};
+use crate::format::{Int8Matrix, Layout, PANEL, QUAD};
 use crate::ops::{Activations, Weights};
 
 /// Rows of a tile, and bytes of one of its lines.
@@ -46,7 +46,7 @@ pub(super) unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32])
 pub(super) unsafe fn linear(
     q: &Activations<'_>,
     scales: &[f32],
-    matrix: &Matrix<'_>,
+    matrix: &Int8Matrix<'_>,
     out: &mut [f32],
 ) {
     // SAFETY: as the caller says.

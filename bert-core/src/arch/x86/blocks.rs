@@ -5,7 +5,7 @@
 //! every lane. Channels are the outer loop, so a panel stays in the first-level cache while all rows
 //! pass by, and weights are read once.
 
-use crate::format::{Layout, Matrix, PANEL, QUAD};
+use crate::format::{Int8Matrix, Layout, PANEL, QUAD};
 use crate::ops::{self, Activations, Weights};
 
 /// A register of sums and what is done with it.
@@ -97,7 +97,7 @@ impl<'a> Scaled<'a> {
     pub(super) fn new(
         q: &Activations<'_>,
         row_scales: &'a [f32],
-        matrix: &Matrix<'_>,
+        matrix: &Int8Matrix<'_>,
         out: &mut [f32],
     ) -> Self {
         let (rows, channels) = (q.rows(), matrix.rows);
@@ -162,7 +162,7 @@ impl Sink for Scaled<'_> {
 pub(super) unsafe fn linear<R: Register>(
     q: &Activations<'_>,
     scales: &[f32],
-    matrix: &Matrix<'_>,
+    matrix: &Int8Matrix<'_>,
     out: &mut [f32],
 ) {
     if matrix.layout != Layout::Panels {

@@ -29,7 +29,7 @@ pub(super) fn section(runs: &[Run], groups: &[Group]) -> Result<Markup, ReportEr
 
 /// A chart under its title. Lines of several runs are named once for all charts, and a single line by
 /// the title.
-fn figure(chart: &Chart, names_lines: bool) -> Result<Markup, ReportError> {
+pub(super) fn figure(chart: &Chart, names_lines: bool) -> Result<Markup, ReportError> {
     let drawing = chart.draw()?;
     let lines: Vec<_> = chart.series.iter().filter(|series| !series.faint).collect();
     let points: usize = lines.iter().map(|line| line.points.len()).sum();

@@ -4,6 +4,7 @@ mod comparison;
 mod confusion;
 mod curves;
 mod evaluation;
+mod export;
 mod setup;
 mod summary;
 
@@ -11,6 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
+
+pub use export::render_export;
 
 use super::{Group, ReportError, Run};
 
@@ -28,6 +31,11 @@ pub fn render(runs: &[Run], groups: &[Group]) -> Result<String, ReportError> {
         [run] => (summary::title(run), one(run, &curves)),
         _ => (format!("{} runs", runs.len()), several(runs, groups, &curves)),
     };
+    Ok(document(&title, &body))
+}
+
+/// The file around a title and a body.
+fn document(title: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -46,7 +54,7 @@ pub fn render(runs: &[Run], groups: &[Group]) -> Result<String, ReportError> {
             }
         }
     };
-    Ok(page.into_string())
+    page.into_string()
 }
 
 fn one(run: &Run, curves: &Markup) -> Markup {

@@ -98,7 +98,7 @@ fn f32_metrics<'a>(run: &'a Run, int8: &'a Int8Record) -> Option<&'a Metrics> {
     int8.f32.as_ref().or_else(epoch)
 }
 
-fn difference(name: &str, change: f64) -> Markup {
+pub(super) fn difference(name: &str, change: f64) -> Markup {
     let text = match Unit::of(name) {
         Unit::Share => format!("{:+.2} points", change * 100.0),
         _ => format!("{change:+.4}"),
