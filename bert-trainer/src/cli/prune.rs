@@ -16,8 +16,8 @@ use crate::prune::{Pruning, prune_checkpoint};
 /// What stays are the special tokens, all pieces of one character, and every piece that the texts of
 /// --data are cut into; with the word table go the rows of the decoder and its bias, if the checkpoint
 /// has them. Give the texts to train on, and others of the field if there are: a word that was not
-/// seen is later cut into shorter pieces, down to characters. The model learns with the pieces it
-/// will have, which costs less than `export --prune-vocabulary` afterwards.
+/// seen is later cut into shorter pieces, down to characters. The model then learns with the pieces it
+/// will have; `export --prune-vocabulary` does the same to a model that has learned already.
 ///
 /// Example: bert-trainer prune --model pretrained --task classify --data train.tsv --output small
 #[derive(Debug, clap::Args)]

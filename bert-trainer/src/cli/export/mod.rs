@@ -66,7 +66,7 @@ pub struct Args {
     embeddings: EmbeddingsName,
     /// Keep the pieces of the vocabulary that the texts of these files use, the special tokens and
     /// all single characters. The files are read as those of --eval; with --embed they are texts, one
-    /// a line or a table. Pruning before fine-tuning costs less, see `bert-trainer prune`.
+    /// a line or a table. To prune before fine-tuning, see `bert-trainer prune`.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     prune_vocabulary: Vec<PathBuf>,
     /// Keep matrices in f16 where int8 loses too much, at twice the bytes and some time: f16:1 a layer
