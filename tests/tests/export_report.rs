@@ -166,6 +166,32 @@ fn the_page_has_the_figures_of_the_device() {
     }
 }
 
+/// With all options together: the noise is that of the checkpoint's own ids, although the file has
+/// others, and the page has a row for each word table.
+#[test]
+fn a_smaller_word_table_has_its_rows() {
+    let place = Place::new();
+    let (run, data) = (place.path("assistant"), fixture().path("joint.tsv"));
+    copy_directory(&fixture().path("assistant"), &run);
+    let whole = place.export(&run, &data, &["--max-length", "24"]);
+    assert!(!place.page().contains("id=\"words\""));
+    let files = ["--prune-vocabulary", data.to_str().unwrap()];
+    let pruned = place.export(&run, &data, &[&["--max-length", "24"][..], &files].concat());
+    assert_eq!(decibels(&pruned, "int8"), decibels(&whole, "int8"));
+    assert_eq!(pruned["report"]["int8"]["metrics"], whole["report"]["int8"]["metrics"]);
+    let more = ["--max-length", "24", "--embeddings", "int4", "--keep", "f16:0"];
+    let small = place.export(&run, &data, &[&more[..], &files].concat());
+    let costs = small["costs"].as_array().unwrap();
+    assert_eq!(costs.len(), 4);
+    let page = place.page();
+    assert!(page.contains("id=\"words\"") && page.contains("<td>int4, pruned</td>"));
+    for cost in costs {
+        let bytes = cost["word_table_bytes"].as_u64().unwrap();
+        let shown = format!("<td class=\"number\">{},{:03}</td>", bytes / 1000, bytes % 1000);
+        assert!((1000..1_000_000).contains(&bytes) && page.contains(&shown), "{bytes}");
+    }
+}
+
 #[test]
 fn what_is_kept_in_f16_is_mended() {
     // Weights large enough that a layer is more than its residual stream, which stays int8.

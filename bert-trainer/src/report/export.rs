@@ -21,6 +21,8 @@ pub struct ExportReport {
     pub int8: Measured,
     /// The model with some of them in f16, if that is what was exported, and which ones.
     pub kept: Option<(Vec<String>, Measured)>,
+    /// The model with the whole word table in int8 and with a smaller one, if it was exported so.
+    pub word_tables: Vec<WordTableCost>,
     /// Sequences that the hidden states were compared on.
     pub compared: usize,
     /// Bytes of the file by what they hold.
@@ -44,6 +46,23 @@ pub struct Measured {
     pub decibels: Vec<Option<f64>>,
     /// Time of an example in microseconds: half of them take longer.
     pub median_us: f64,
+}
+
+/// A model with some word table, and what it scores.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WordTableCost {
+    /// How the table is stored: `int8` or `int4`.
+    pub encoding: String,
+    /// Whether it has a part of the vocabulary only.
+    pub is_pruned: bool,
+    /// Its rows.
+    pub pieces: u64,
+    /// Its size.
+    pub table_bytes: u64,
+    /// Size of the file.
+    pub model_bytes: u64,
+    /// Metrics through `bert-core`.
+    pub metrics: Metrics,
 }
 
 /// A part of a file or of memory.

@@ -31,7 +31,9 @@ mod run;
 pub use compare::{Group, Spread, groups};
 pub use error::ReportError;
 pub use evaluation::{ClassScores, EvaluationRecord, WORST_EXAMPLES, WorstExample};
-pub use export::{ExportReport, Measured, PartBytes, SlowExample, Times, arithmetic};
+pub use export::{
+    ExportReport, Measured, PartBytes, SlowExample, Times, WordTableCost, arithmetic,
+};
 pub use figures::figures;
 pub use lines::{Line, is_drawn};
 pub use metrics::Metrics;

@@ -86,6 +86,7 @@ pub(super) fn measure(
         f32,
         int8,
         kept,
+        word_tables: Vec::new(),
         compared: sequences.examples.len(),
         weights: weights(&model, &exported.predictor),
         scratch: scratch

@@ -203,6 +203,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
             Some(args.evaluated(predictor, eval, &examples)?)
         }
     };
+    let mut costs = Vec::new();
+    if !sizes.is_plain {
+        let written = Cost::of(&options, exported.predictor.bytes(), exported.found.clone())?;
+        costs = Cost::all(&args, eval, &examples, &options, written)?;
+    }
     let report = match &args.report {
         Some(_) => {
             if pruning.is_some() {
@@ -212,7 +217,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
                 }
             }
             let (plain, pruning) = (plain.as_mut(), pruning.as_ref());
-            Some(args.measured(eval, &examples, &mut exported, plain, &names, pruning)?)
+            let report = args.measured(eval, &examples, &mut exported, plain, &names, pruning)?;
+            let word_tables = costs.iter().map(Cost::to_report).collect();
+            Some(ExportReport { word_tables, ..report })
         }
         None => None,
     };
@@ -230,12 +237,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         json["eval"]["without_keep"] =
             json!({ "metrics": plain.found.to_json(), "model_bytes": bytes });
     }
-    if !sizes.is_plain {
-        let written = Cost::of(&options, exported.predictor.bytes(), exported.found.clone())?;
-        let all = Cost::all(&args, eval, &examples, &options, written)?;
+    if !costs.is_empty() {
         lines.push("what a smaller word table costs:".into());
-        lines.extend(all.iter().map(Cost::line));
-        json["costs"] = all.iter().map(Cost::to_json).collect();
+        lines.extend(costs.iter().map(Cost::line));
+        json["costs"] = costs.iter().map(Cost::to_json).collect();
     }
     if let (Some(page), Some(report)) = (&args.report, &report) {
         atomic::write_file(page, render_export(report)?.as_bytes())?;

@@ -8,12 +8,14 @@ use bert_core::format::WordEncoding;
 use serde_json::{Value, json};
 
 use super::Args;
+use super::measure::finite;
 use crate::cli::prune;
 use crate::data::tasks::{RawExample, TaskKind};
 use crate::evaluate::{DevicePredictor, TaskMetrics};
 use crate::export::{ExportOptions, export};
 use crate::model::{checkpoint_config, task_of_config};
 use crate::prune::Pruning;
+use crate::report::WordTableCost;
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum EmbeddingsName {
@@ -151,6 +153,17 @@ impl Cost {
             self.model_bytes,
             self.metrics.describe()
         )
+    }
+
+    pub fn to_report(&self) -> WordTableCost {
+        WordTableCost {
+            encoding: self.encoding().to_owned(),
+            is_pruned: self.is_pruned,
+            pieces: self.pieces as u64,
+            table_bytes: self.word_table_bytes,
+            model_bytes: self.model_bytes as u64,
+            metrics: finite(&self.metrics),
+        }
     }
 
     pub fn to_json(&self) -> Value {

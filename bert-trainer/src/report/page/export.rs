@@ -22,6 +22,7 @@ pub fn render_export(report: &ExportReport) -> Result<String, ReportError> {
         (header(report))
         main {
             (metrics(report))
+            (word_tables(report))
             (layers)
             div {
                 (bytes("weights", "Weights by part", "of the model file", &report.weights))
@@ -58,6 +59,7 @@ fn header(report: &ExportReport) -> Markup {
             (tiles(report))
             nav {
                 a href="#metrics" { "f32 and int8" }
+                @if !report.word_tables.is_empty() { a href="#words" { "Word table" } }
                 a href="#layers" { "Noise by layer" }
                 a href="#weights" { "Weights" }
                 a href="#scratch" { "Scratch memory" }
@@ -135,6 +137,49 @@ fn metrics(report: &ExportReport) -> Markup {
                     (cost("bytes of the file", |measured| grouped(measured.model_bytes)))
                     (cost("bytes of scratch", |measured| grouped(measured.scratch_bytes)))
                     (cost("median time, µs", |measured| number(measured.median_us)))
+                }
+            } }
+        }
+    }
+}
+
+/// What a smaller word table costs: the first row has the whole one in int8.
+fn word_tables(report: &ExportReport) -> Markup {
+    let Some(whole) = report.word_tables.first() else {
+        return html! {};
+    };
+    html! {
+        section #words {
+            h2 { "Word table" }
+            p.quiet { "What a smaller one costs: int4, the pieces that the task uses, and both." }
+            div.wide { table {
+                thead { tr {
+                    th { "word table" } th.number { "pieces" } th.number { "bytes" }
+                    th.number { "bytes of the file" }
+                    @for (name, _) in whole.metrics.iter() {
+                        th.number { (title(name)) } th.number { "difference" }
+                    }
+                } }
+                tbody {
+                    @for (index, one) in report.word_tables.iter().enumerate() {
+                        tr {
+                            td { (one.encoding) @if one.is_pruned { ", pruned" } }
+                            td.number { (grouped(one.pieces)) }
+                            td.number { (grouped(one.table_bytes)) }
+                            td.number { (grouped(one.model_bytes)) }
+                            @for (name, before) in whole.metrics.iter() {
+                                @match one.metrics.value(name) {
+                                    Some(value) => {
+                                        td.number { (Unit::of(name).show(value)) }
+                                        @if index == 0 { td {} } @else {
+                                            (setup::difference(name, value - before))
+                                        }
+                                    }
+                                    None => { td {} td {} }
+                                }
+                            }
+                        }
+                    }
                 }
             } }
         }
@@ -297,7 +342,7 @@ fn shortened(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::report::{DataFile, Metrics, Times};
+    use crate::report::{DataFile, Metrics, Times, WordTableCost};
 
     const HOSTILE: &str = "<script>alert(1)</script>\" onload='x' style=\"&amp;]]>";
 
@@ -326,6 +371,14 @@ mod tests {
             f32: metrics(0.75),
             int8: measured(0.5, &[40.0, 38.0, 30.0]),
             kept: keeps.then(|| (vec![text.to_owned()], measured(0.7, &[40.0, 38.0, 36.0]))),
+            word_tables: [0.75, 0.6]
+                .map(|value| WordTableCost {
+                    encoding: text.into(),
+                    is_pruned: true,
+                    metrics: metrics(value),
+                    ..Default::default()
+                })
+                .into(),
             compared: 40,
             weights: vec![part(text, 900), part("b", 100)],
             scratch: vec![part(text, 0)],
