@@ -11,6 +11,8 @@ pub struct Isa {
     pub machines: &'static str,
     /// The instructions of the products, or [`COMPILED`].
     pub product: &'static str,
+    /// Those of the activation, or [`COMPILED`].
+    pub activation: &'static str,
 }
 
 /// How the compiler makes an operation: from the definition, for the instruction set.
@@ -21,8 +23,8 @@ pub static ISAS: [Isa; 11] = [
     isa("scalar", "every one, among them RV32 and Cortex-M0+", COMPILED),
     isa("avx2", "x86-64", "vpmaddubsw ymm"),
     isa("avx-vnni", "x86-64", "vpdpbusd ymm"),
-    isa("avx512-vnni", "x86-64", "vpdpbusd zmm"),
-    isa("amx", "x86-64", "tdpbssd"),
+    isa("avx512-vnni", "x86-64", "vpdpbusd zmm").activating("vmulps, vaddps zmm"),
+    isa("amx", "x86-64", "tdpbssd").activating("vmulps, vaddps zmm"),
     isa("neon", "64-bit Arm", "smull, smlal, sadalp"),
     isa("dotprod", "64-bit Arm", "sdot"),
     isa("i8mm", "64-bit Arm", "smmla"),
@@ -32,10 +34,14 @@ pub static ISAS: [Isa; 11] = [
 ];
 
 const fn isa(name: &'static str, machines: &'static str, product: &'static str) -> Isa {
-    Isa { name, machines, product }
+    Isa { name, machines, product, activation: COMPILED }
 }
 
 impl Isa {
+    const fn activating(self, instructions: &'static str) -> Self {
+        Isa { activation: instructions, ..self }
+    }
+
     /// The one of this name.
     ///
     /// # Panics
@@ -56,6 +62,7 @@ impl Isa {
     pub fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let way = |operation| match operation {
             "gemm" | "linear" => self.product,
+            "activate" => self.activation,
             _ => COMPILED,
         };
         Kernels::OPERATIONS.into_iter().map(move |operation| (operation, way(operation)))

@@ -85,8 +85,8 @@ methods! {
     linear_half(x: &[f32], matrix: &HalfMatrix<'_>, out: &mut [f32]);
 }
 
-/// A static table of an instruction set of [`super::ISAS`]: two operations by hand, the rest the
-/// definitions compiled under `attributes`.
+/// A static table of an instruction set of [`super::ISAS`]: two or three operations by hand, the rest
+/// the definitions compiled under `attributes`.
 macro_rules! table {
     (
         $(#[$doc:meta])*
@@ -94,6 +94,25 @@ macro_rules! table {
             attributes: [$($attribute:meta),*],
             gemm: $gemm:path,
             linear: $linear:path,
+        }
+    ) => {
+        $crate::arch::kernels::table! {
+            $(#[$doc])*
+            $visibility static $static = $name {
+                attributes: [$($attribute),*],
+                gemm: $gemm,
+                linear: $linear,
+                activate: $crate::ops::activate,
+            }
+        }
+    };
+    (
+        $(#[$doc:meta])*
+        $visibility:vis static $static:ident = $name:literal {
+            attributes: [$($attribute:meta),*],
+            gemm: $gemm:path,
+            linear: $linear:path,
+            activate: $activate:path,
         }
     ) => {
         $(#[$doc])*
@@ -120,7 +139,7 @@ macro_rules! table {
                      low: &mut [i8]) -> f32;
                 combine_row = $crate::ops::combine_row,
                     (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
-                activate = $crate::ops::activate, (x: &mut [f32], activation: Activation);
+                activate_ = $activate, (x: &mut [f32], activation: Activation);
                 add_row = $crate::ops::add_row, (x: &[f32], out: &mut [f32]);
                 linear_half = $crate::ops::linear_half,
                     (x: &[f32], matrix: &HalfMatrix<'_>, out: &mut [f32]);
@@ -137,7 +156,7 @@ macro_rules! table {
                 load_row,
                 softmax_row,
                 combine_row,
-                activate,
+                activate: activate_,
                 add_row,
                 linear_half,
             }

@@ -11,7 +11,7 @@ use core::ops::Range;
 use super::scratch::{Memory, Tile};
 use crate::Error;
 use crate::arch::Kernels;
-use crate::format::{Layer, Layout, Matrix, Model};
+use crate::format::{Layer, Layout, Matrix, Model, QUAD};
 use crate::math::{sqrt, tanh};
 use crate::ops::{Activations, GROUP, HeadPanels, ROW_ALIGN, Row, SoftmaxScales, Weights, WordRow};
 
@@ -176,21 +176,28 @@ impl Pass<'_, '_> {
             let rows = MatrixRows { x: &tile.residual[..count * hidden], q, scales };
             rows.times(kernels, &key, keys);
             rows.times(kernels, &value, values);
-            // Nothing is in the wide rows yet: room for one head's key or value.
-            let q = &mut bytemuck::cast_slice_mut(tile.wide)[..panels.width];
-            for (t, (key, value)) in
-                range.zip(keys.chunks_exact(width).zip(values.chunks_exact(width)))
-            {
-                let heads = key.chunks_exact(panels.width).zip(value.chunks_exact(panels.width));
-                let places = part
-                    .keys
-                    .chunks_exact_mut(panels.key_bytes())
-                    .zip(part.values.chunks_exact_mut(panels.value_bytes()));
-                for (head, ((key, value), (keys, values))) in heads.zip(places).enumerate() {
+            // Nothing is in the wide rows yet: room for a head's key, or its values of four tokens.
+            let room: &mut [i8] = bytemuck::cast_slice_mut(tile.wide);
+            for (t, key) in range.clone().zip(keys.chunks_exact(width)) {
+                let places = part.keys.chunks_exact_mut(panels.key_bytes());
+                for (head, (key, place)) in key.chunks_exact(panels.width).zip(places).enumerate() {
+                    let q = &mut room[..panels.width];
                     part.key_scales[head * tokens + t] = kernels.quantize_row(key, q);
-                    panels.store_key(q, keys, t);
-                    part.value_scales[head * tokens + t] = kernels.quantize_row(value, q);
-                    panels.store_value(q, values, t);
+                    panels.store_key(q, place, t);
+                }
+            }
+            // A tile begins at a multiple of four, as four tokens do whose values lie together.
+            for (t, values) in range.step_by(QUAD).zip(values.chunks(QUAD * width)) {
+                let places = part.values.chunks_exact_mut(panels.value_bytes());
+                for (head, place) in places.take(part.heads.len()).enumerate() {
+                    let columns = head * panels.width..(head + 1) * panels.width;
+                    let q = &mut room[..values.len() / width * panels.width];
+                    let rows = values.chunks_exact(width).zip(q.chunks_exact_mut(panels.width));
+                    let scales = part.value_scales[head * tokens + t..].iter_mut();
+                    for ((value, q), scale) in rows.zip(scales) {
+                        *scale = kernels.quantize_row(&value[columns.clone()], q);
+                    }
+                    panels.store_values(q, place, t);
                 }
             }
         }
@@ -306,8 +313,14 @@ impl Pass<'_, '_> {
         let wide = &mut tile.wide[..count * wide_width];
         let q = quantize_rows(kernels, first, hidden, tile.rows, scales);
         MatrixRows { x: first, q, scales }.times(kernels, &layer.feed_forward_in, wide);
-        kernels.activate(wide, config.activation);
-        let q = quantize_rows(kernels, wide, wide_width, tile.rows, scales);
+        // A row is rounded while it is near: those of a tile together are larger than the nearest cache.
+        let stride = wide_width.next_multiple_of(ROW_ALIGN);
+        let rows = wide.chunks_exact_mut(wide_width).zip(tile.rows.chunks_exact_mut(stride));
+        for ((row, q), scale) in rows.zip(scales.iter_mut()) {
+            kernels.activate(row, config.activation);
+            *scale = kernels.quantize_row(row, q);
+        }
+        let q = activations(tile.rows, count, wide_width);
         let second = &mut tile.second[..count * hidden];
         MatrixRows { x: wide, q, scales }.times(kernels, &layer.feed_forward_out, second);
         for (x, first) in second.chunks_exact_mut(hidden).zip(first.chunks_exact(hidden)) {

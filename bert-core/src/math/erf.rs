@@ -11,9 +11,12 @@
 /// 5.8e-7 of 1, the value at the cut is nearer to 1 than that.
 pub const MAX_ERF_ERROR: f64 = 6.0e-7;
 
-const CUT: f32 = 5.0;
-const TWO_OVER_CUT_SQUARED: f32 = 0.08;
-const P: [f32; 13] = [
+/// Beyond it, erf counts as what it is here.
+pub const ERF_CUT: f32 = 5.0;
+/// 2 / 25, what makes w of x².
+pub const ERF_TWO_OVER_CUT_SQUARED: f32 = 0.08;
+/// p, the coefficient of the highest power last.
+pub const ERF_POLYNOMIAL: [f32; 13] = [
     0.282_727_57,
     -0.140_592_49,
     0.103_040_87,
@@ -32,9 +35,10 @@ const P: [f32; 13] = [
 /// Error function of x / √2.
 #[inline(always)]
 pub fn erf_sqrt_half(x: f32) -> f32 {
-    let x = if x > CUT { CUT } else { x };
-    let x = if x < -CUT { -CUT } else { x };
-    let w = x * x * TWO_OVER_CUT_SQUARED - 1.0;
+    let x = if x > ERF_CUT { ERF_CUT } else { x };
+    let x = if x < -ERF_CUT { -ERF_CUT } else { x };
+    const P: [f32; 13] = ERF_POLYNOMIAL;
+    let w = x * x * ERF_TWO_OVER_CUT_SQUARED - 1.0;
     let mut p = P[P.len() - 1];
     let mut i = P.len() - 1;
     while i > 0 {

@@ -12,7 +12,7 @@ mod lanes;
 mod sigmoid;
 mod tanh;
 
-pub use erf::{MAX_ERF_ERROR, erf_sqrt_half};
+pub use erf::{ERF_CUT, ERF_POLYNOMIAL, ERF_TWO_OVER_CUT_SQUARED, MAX_ERF_ERROR, erf_sqrt_half};
 pub use exp::{EXP_UNDERFLOW, MAX_EXP_RELATIVE_ERROR, exp};
 pub use half::widen;
 pub use lanes::{LANES, max, max_abs, reduce, sum};

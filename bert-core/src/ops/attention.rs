@@ -49,15 +49,33 @@ impl HeadPanels {
         }
     }
 
-    /// Puts the value `q` \[D\] of a token among those of its head.
+    /// Puts the values `q` \[R, D\] of R ≤ [`QUAD`] tokens among those of their head; the first token is
+    /// a multiple of [`QUAD`].
     #[inline(always)]
-    pub fn store_value(&self, q: &[i8], values: &mut [i8], token: usize) {
+    pub fn store_values(&self, q: &[i8], values: &mut [i8], token: usize) {
         let panel_bytes = PANEL * self.tokens.next_multiple_of(QUAD);
         let start = Layout::Panels.place(self.tokens, 0, token);
-        let panels = values.chunks_exact_mut(panel_bytes);
-        for (q, panel) in q[..self.width].chunks(PANEL).zip(panels) {
-            for (q, place) in q.iter().zip(panel[start..].iter_mut().step_by(QUAD)) {
-                *place = *q;
+        let mut rows = q.chunks_exact(self.width);
+        let row = |_| rows.next().unwrap_or(&[]);
+        let rows: [&[i8]; QUAD] = core::array::from_fn(row);
+        for (p, panel) in values.chunks_exact_mut(panel_bytes).enumerate() {
+            let places = panel[start..].as_chunks_mut::<QUAD>().0.iter_mut().take(PANEL);
+            let channels = p * PANEL..self.width.min((p + 1) * PANEL);
+            // Whole quads as what they are, one word.
+            match rows.map(|row| row.get(channels.clone())) {
+                [Some(a), Some(b), Some(c), Some(d)] => {
+                    let quads = a.iter().zip(b).zip(c.iter().zip(d));
+                    for (place, ((a, b), (c, d))) in places.zip(quads) {
+                        *place = [*a, *b, *c, *d];
+                    }
+                }
+                some => {
+                    for (channel, place) in places.take(channels.len()).enumerate() {
+                        for (place, row) in place.iter_mut().zip(some) {
+                            *place = row.map_or(0, |row| row[channel]);
+                        }
+                    }
+                }
             }
         }
     }

@@ -18,7 +18,10 @@ pub fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
     }
     let inverse = 127.0 / largest;
     let (q, rest) = q.split_at_mut(x.len());
-    rest.fill(0);
+    // A call for nothing is most of the time of a short row.
+    if !rest.is_empty() {
+        rest.fill(0);
+    }
     for (q, &x) in q.iter_mut().zip(x) {
         *q = round_to_int(x * inverse) as i8;
     }

@@ -56,8 +56,12 @@ pub fn softmax_row(
         *p *= value;
     }
     let peak = max(scores);
-    high[tokens..].fill(0);
-    low[tokens..].fill(0);
+    // A call for nothing is much of the time of a short row.
+    for digits in [&mut *high, &mut *low] {
+        if digits.len() > tokens {
+            digits[tokens..].fill(0);
+        }
+    }
     if peak < SMALLEST {
         high.fill(0);
         low.fill(0);

@@ -36,6 +36,7 @@ table! {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
         gemm: blocks::gemm::<avx512::Zmm>,
         linear: blocks::linear::<avx512::Zmm>,
+        activate: avx512::activate,
     }
 }
 
@@ -45,6 +46,7 @@ table! {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
         gemm: amx::gemm,
         linear: amx::linear,
+        activate: avx512::activate,
     }
 }
 
