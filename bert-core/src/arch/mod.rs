@@ -1,7 +1,7 @@
 //! The operations of the forward pass for each instruction set, one file an instruction set.
 //!
 //! [`crate::ops`] defines the arithmetic. A table of [`Kernels`] has the same operations for one
-//! instruction set: integer products by hand, with its dot-product instructions, everything else as the
+//! instruction set: integer products (and with AVX-512 GELU) by hand, everything else as the
 //! definition compiled with its vector registers. Both give the bits of the definition: integer sums
 //! are exact in any order, and Rust neither reorders floats nor contracts them to fused multiply-add.
 //!
