@@ -175,7 +175,7 @@ macro_rules! compile {
     ) => {
         $(#[$attribute])*
         unsafe fn $name($($argument: $type),*) $(-> $result)? {
-            #[allow(unused_unsafe)] // The definitions are safe, kernels by hand are not.
+            #[allow(unused_unsafe, reason = "the definitions are safe, kernels by hand are not")]
             // SAFETY: the caller of the table has the instructions it names.
             unsafe { $definition($($argument),*) }
         }
