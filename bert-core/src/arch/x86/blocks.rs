@@ -3,7 +3,10 @@
 //! A block is up to M rows times two registers of channels, whose sums stay in registers over all of
 //! K: of each four inputs it loads two registers of weights, and for each row four bytes, which go to
 //! every lane. Channels are the outer loop, so a panel stays in the first-level cache while all rows
-//! pass by, and weights are read once.
+//! pass by, and weights are read once. The panels of the next two registers are called into the cache
+//! meanwhile: a CPU foresees no more than a page, and weights may lie in memory.
+
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use crate::format::{Int8Matrix, Layout, PANEL, QUAD};
 use crate::ops::{self, Activations, Weights};
@@ -201,13 +204,24 @@ unsafe fn blocks<R: Register>(a: &Activations<'_>, w: &Weights<'_>, sink: &impl 
                 let panel = i / per_panel * quads * QUAD * PANEL;
                 w.values.as_ptr().wrapping_add(panel + i % per_panel * QUAD * R::LANES)
             });
+            // The weights of the next two registers, one panel or two: a block calls one of them.
+            let panels_ahead = 2 / per_panel;
+            let after = (i + 2) / per_panel;
+            let ahead = |block: usize| {
+                let panel = after + block % panels_ahead;
+                w.values.as_ptr().wrapping_add(panel * quads * QUAD * PANEL)
+            };
             let mut r = 0;
             while r < count {
                 let here = if count - r < R::ROWS { count - r } else { R::ROWS };
+                let block = r / R::ROWS;
+                // One that is alone calls both.
+                let other = if count > R::ROWS { block } else { block + 1 };
                 let block = Block {
                     inputs: group.as_ptr().wrapping_add(r * a.stride),
                     stride: a.stride,
                     at,
+                    ahead: [ahead(block), ahead(other)],
                     quads,
                     starts: starts.as_ptr().wrapping_add(r),
                     row: first + r,
@@ -251,6 +265,8 @@ struct Block {
     inputs: *const i8,
     stride: usize,
     at: [*const i8; 2],
+    /// What other blocks will read, if it is within the weights: of each four inputs a line.
+    ahead: [*const i8; 2],
     quads: usize,
     starts: *const i32,
     /// First row and channel, and whether the second register has channels at all.
@@ -271,6 +287,10 @@ impl Block {
                 *sums = [R::splat(*self.starts.add(m)); 2];
             }
             for quad in 0..self.quads {
+                // An address that is not readable is of no harm here.
+                for ahead in &self.ahead[..2 * R::LANES / PANEL] {
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(quad * QUAD * PANEL));
+                }
                 let weights = [
                     R::weights(self.at[0].add(quad * QUAD * PANEL)),
                     R::weights(self.at[1].add(quad * QUAD * PANEL)),
