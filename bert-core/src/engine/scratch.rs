@@ -59,15 +59,23 @@ impl<const N: usize> DerefMut for Scratch<N> {
 #[cfg(feature = "std")]
 pub struct ScratchVec {
     blocks: Vec<u128>,
+    /// Bytes before the first that is at the start of a cache line, and those of use from there on.
+    start: usize,
     bytes: usize,
 }
+
+/// Bytes of a cache line and of the widest register: a load that crosses lines takes twice as long.
+#[cfg(feature = "std")]
+const LINE: usize = 64;
 
 #[cfg(feature = "std")]
 impl ScratchVec {
     /// Zeroed memory of exactly `bytes` bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        ScratchVec { blocks: vec![0; bytes.div_ceil(size_of::<u128>())], bytes }
+        let blocks = vec![0u128; (bytes + LINE).div_ceil(size_of::<u128>())];
+        let address = blocks.as_ptr() as usize;
+        ScratchVec { start: address.next_multiple_of(LINE) - address, blocks, bytes }
     }
 
     /// As much as `model` is fastest with on one thread, for texts of its `max_length`.
@@ -92,14 +100,14 @@ impl Deref for ScratchVec {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.blocks)[..self.bytes]
+        &bytemuck::cast_slice(&self.blocks)[self.start..][..self.bytes]
     }
 }
 
 #[cfg(feature = "std")]
 impl DerefMut for ScratchVec {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.blocks)[..self.bytes]
+        &mut bytemuck::cast_slice_mut(&mut self.blocks)[self.start..][..self.bytes]
     }
 }
 
@@ -118,7 +126,8 @@ pub struct Shape {
     pub tags: usize,
 }
 
-/// Lengths of parts and bytes of their elements, in the order in which they are divided.
+/// Lengths of parts and bytes of their elements, in the order in which they are divided: the large ones
+/// first, which for most shapes are whole cache lines, so that each begins with one where the memory does.
 struct Plan<const N: usize>([(u64, u64); N]);
 
 /// What there is once: the stream of the tokens, logits, ids.
@@ -126,6 +135,8 @@ const fn once(shape: &Shape, tokens: usize) -> Plan<11> {
     let (t, h) = (tokens as u64, shape.hidden as u64);
     let (heads, panels) = head_panels(shape, tokens);
     Plan([
+        (heads * (panels.key_bytes() as u64 + panels.value_bytes() as u64), 1),
+        (t * h, 1),
         (t * h.div_ceil(GROUP as u64), 4),
         (heads * t, 4),
         (heads * t, 4),
@@ -135,8 +146,6 @@ const fn once(shape: &Shape, tokens: usize) -> Plan<11> {
         (t, 4),
         (t, 4),
         (t, 4),
-        (t * h, 1),
-        (heads * (panels.key_bytes() as u64 + panels.value_bytes() as u64), 1),
     ])
 }
 
@@ -153,11 +162,11 @@ const fn in_flight(shape: &Shape, tokens: usize, rows: usize) -> Plan<9> {
         (rows * h, 4),
         (rows * h, 4),
         (rows * larger(wide, 2 * head_row), 4),
-        (rows, 4),
-        (rows, 4),
         (rows * token_row, 4),
         (rows * larger(row, head_row), 1),
         (2 * rows * token_row, 1),
+        (rows, 4),
+        (rows, 4),
     ])
 }
 
@@ -253,15 +262,15 @@ pub fn scratch_parts(shape: &Shape, tokens: usize) -> [ScratchPart; 9] {
     let keys = heads * panels.key_bytes() as u64;
     let part = |name, bytes| ScratchPart { name, bytes };
     [
-        part("residual stream", once.part(9) + once.part(0)),
-        part("keys", keys + once.part(1)),
-        part("values", once.part(10) - keys + once.part(2)),
-        part("tokens and words", (5..9).map(|i| once.part(i)).sum()),
-        part("logits", once.part(3) + once.part(4)),
+        part("residual stream", once.part(1) + once.part(2)),
+        part("keys", keys + once.part(3)),
+        part("values", once.part(0) - keys + once.part(4)),
+        part("tokens and words", (7..11).map(|i| once.part(i)).sum()),
+        part("logits", once.part(5) + once.part(6)),
         part("rows in flight", (0..3).map(|i| tile.part(i)).sum()),
         part("feed-forward rows", tile.part(3)),
-        part("quantized rows", tile.part(4) + tile.part(5) + tile.part(7)),
-        part("attention scores", tile.part(6) + tile.part(8)),
+        part("quantized rows", tile.part(5) + tile.part(7) + tile.part(8)),
+        part("attention scores", tile.part(4) + tile.part(6)),
     ]
 }
 
@@ -342,7 +351,10 @@ impl<'s> Memory<'s> {
         let most = TILES.into_iter().rev().find(fits).unwrap_or(TILES[0]);
         let plan = in_flight(shape, tokens, most);
         let mut rest = bytes;
-        let [x_scales, key_scales, value_scales, labels, tags, ids, words, starts, ends, x, panels] =
+        let tile = plan.take(&mut rest);
+        #[cfg(feature = "threads")]
+        let others = (1..threads).map(|_| Tile::new(most, plan.take(&mut rest))).collect();
+        let [panels, x, x_scales, key_scales, value_scales, labels, tags, ids, words, starts, ends] =
             once(shape, tokens).take(&mut rest);
         // Parts are aligned and whole, so the casts cannot fail.
         Ok(Memory {
@@ -357,16 +369,16 @@ impl<'s> Memory<'s> {
             ends: bytemuck::cast_slice_mut(ends),
             x: bytemuck::cast_slice_mut(x),
             keys_values: bytemuck::cast_slice_mut(panels),
-            tile: Tile::new(most, plan.take(&mut rest)),
+            tile: Tile::new(most, tile),
             #[cfg(feature = "threads")]
-            others: (1..threads).map(|_| Tile::new(most, plan.take(&mut rest))).collect(),
+            others,
         })
     }
 }
 
 impl<'s> Tile<'s> {
     fn new(most: usize, parts: [&'s mut [u8]; 9]) -> Self {
-        let [residual, first, second, wide, row_scales, query_scales, scores, rows, digits] = parts;
+        let [residual, first, second, wide, scores, rows, digits, row_scales, query_scales] = parts;
         Tile {
             most,
             residual: bytemuck::cast_slice_mut(residual),
