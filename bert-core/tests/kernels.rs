@@ -123,9 +123,7 @@ fn rows_have_the_bits_of_the_definition() {
                 random.normals(width, 1.0, 0.5).iter().flat_map(|v| v.to_le_bytes()).collect();
             let norm = Norm { gamma: Floats::new(&stored), beta: Floats::new(&stored) };
             let scale = random.normal(0.1).abs();
-            let products: Vec<f32> =
-                (0..width).map(|_| f32::from_bits(random.below(200_000) as u32)).collect();
-            let keys: Vec<f32> = (0..width).map(|_| random.normal(0.01).abs()).collect();
+            let products: Vec<i32> = (0..width).map(|_| random.below(200_000) as i32).collect();
             for kernels in others() {
                 let what = format!("{} {width}", kernels.name());
                 let both = |run: &dyn Fn(&Kernels, &mut [f32])| {
@@ -152,14 +150,40 @@ fn rows_have_the_bits_of_the_definition() {
                     k.load_row(&q, &scales, x);
                 });
                 both(&|k, x| {
-                    let scales = SoftmaxScales { query: scale, keys: &keys, values: &keys };
-                    let room = width.next_multiple_of(ROW_ALIGN);
-                    let (mut high, mut low) = (vec![1; room], vec![1; room]);
-                    x.copy_from_slice(&products);
-                    let factor = k.softmax_row(x, &scales, &mut high, &mut low);
-                    let wide = |q: &[i8]| q.iter().map(|&q| q as i32 * 999).collect::<Vec<_>>();
-                    k.combine_row(&wide(&high), &wide(&low), factor, x);
+                    let products: Vec<i32> =
+                        products.iter().map(|&product| product * 999).collect();
+                    k.combine_row(&products, &products, scale, x);
                 });
+            }
+        }
+    }
+}
+
+/// Rows of scores that are flat, peaked, or of values of no size, as many as a group has or not.
+#[test]
+fn softmax_has_the_bits_of_the_definition() {
+    let mut random = Random(3);
+    for tokens in WIDTHS.into_iter().chain([128, 511, 512, 1032, 1100, 5000]) {
+        let stride = tokens.next_multiple_of(ROW_ALIGN);
+        for rows in [1, 2, 7, 32, 33] {
+            let spread = [1usize, 1000, 400_000][random.below(3)];
+            let size = [0.02, 1e-4, 0.0][random.below(3)];
+            let product = |random: &mut Random| random.below(2 * spread) as i32 - spread as i32;
+            let products: Vec<f32> =
+                (0..rows * stride).map(|_| f32::from_bits(product(&mut random) as u32)).collect();
+            let queries: Vec<f32> = (0..rows).map(|_| random.normal(0.1).abs()).collect();
+            let keys: Vec<f32> = (0..tokens).map(|_| random.normal(0.01).abs()).collect();
+            let values: Vec<f32> = (0..tokens).map(|_| random.normal(size).abs()).collect();
+            let scales = SoftmaxScales { keys: &keys, values: &values };
+            let run = |kernels: &Kernels| {
+                let (mut scores, mut factors) = (products.clone(), queries.clone());
+                let mut digits = vec![1; 2 * rows * stride];
+                kernels.softmax_rows(&mut scores, &scales, &mut factors, &mut digits);
+                (digits, factors.iter().map(|f| f.to_bits()).collect::<Vec<_>>())
+            };
+            let expected = run(definition());
+            for kernels in others() {
+                assert!(run(kernels) == expected, "{} {rows} rows of {tokens}", kernels.name());
             }
         }
     }

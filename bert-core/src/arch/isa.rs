@@ -11,8 +11,8 @@ pub struct Isa {
     pub machines: &'static str,
     /// The instructions of the products, or [`COMPILED`].
     pub product: &'static str,
-    /// Those of the activation, or [`COMPILED`].
-    pub activation: &'static str,
+    /// Those of softmax and activation, or [`COMPILED`].
+    pub functions: &'static str,
 }
 
 /// How the compiler makes an operation: from the definition, for the instruction set.
@@ -23,8 +23,8 @@ pub static ISAS: [Isa; 11] = [
     isa("scalar", "every one, among them RV32 and Cortex-M0+", COMPILED),
     isa("avx2", "x86-64", "vpmaddubsw ymm"),
     isa("avx-vnni", "x86-64", "vpdpbusd ymm"),
-    isa("avx512-vnni", "x86-64", "vpdpbusd zmm").activating("vmulps, vaddps zmm"),
-    isa("amx", "x86-64", "tdpbssd").activating("vmulps, vaddps zmm"),
+    isa("avx512-vnni", "x86-64", "vpdpbusd zmm").with_functions("vmulps, vaddps zmm"),
+    isa("amx", "x86-64", "tdpbssd").with_functions("vmulps, vaddps zmm"),
     isa("neon", "64-bit Arm", "smull, smlal, sadalp"),
     isa("dotprod", "64-bit Arm", "sdot"),
     isa("i8mm", "64-bit Arm", "smmla"),
@@ -34,12 +34,12 @@ pub static ISAS: [Isa; 11] = [
 ];
 
 const fn isa(name: &'static str, machines: &'static str, product: &'static str) -> Isa {
-    Isa { name, machines, product, activation: COMPILED }
+    Isa { name, machines, product, functions: COMPILED }
 }
 
 impl Isa {
-    const fn activating(self, instructions: &'static str) -> Self {
-        Isa { activation: instructions, ..self }
+    const fn with_functions(self, instructions: &'static str) -> Self {
+        Isa { functions: instructions, ..self }
     }
 
     /// The one of this name.
@@ -62,7 +62,7 @@ impl Isa {
     pub fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let way = |operation| match operation {
             "gemm" | "linear" => self.product,
-            "activate" => self.activation,
+            "softmax_rows" | "activate" => self.functions,
             _ => COMPILED,
         };
         Kernels::OPERATIONS.into_iter().map(move |operation| (operation, way(operation)))

@@ -15,7 +15,7 @@ pub struct Kernels {
     pub(super) quantize_row: unsafe fn(&[f32], &mut [i8]) -> f32,
     pub(super) store_row: unsafe fn(&[f32], &mut [i8], &mut [f32]),
     pub(super) load_row: unsafe fn(&[i8], &[f32], &mut [f32]),
-    pub(super) softmax_row: unsafe fn(&mut [f32], &SoftmaxScales<'_>, &mut [i8], &mut [i8]) -> f32,
+    pub(super) softmax_rows: unsafe fn(&mut [f32], &SoftmaxScales<'_>, &mut [f32], &mut [i8]),
     pub(super) combine_row: unsafe fn(&[i32], &[i32], f32, &mut [f32]),
     pub(super) activate: unsafe fn(&mut [f32], Activation),
     pub(super) add_row: unsafe fn(&[f32], &mut [f32]),
@@ -33,7 +33,7 @@ impl Kernels {
         "quantize_row",
         "store_row",
         "load_row",
-        "softmax_row",
+        "softmax_rows",
         "combine_row",
         "activate",
         "add_row",
@@ -78,14 +78,14 @@ methods! {
     quantize_row(x: &[f32], q: &mut [i8]) -> f32;
     store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]);
     load_row(q: &[i8], scales: &[f32], x: &mut [f32]);
-    softmax_row(scores: &mut [f32], scales: &SoftmaxScales<'_>, high: &mut [i8], low: &mut [i8]) -> f32;
+    softmax_rows(scores: &mut [f32], scales: &SoftmaxScales<'_>, factors: &mut [f32], digits: &mut [i8]);
     combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
     activate(x: &mut [f32], activation: Activation);
     add_row(x: &[f32], out: &mut [f32]);
     linear_half(x: &[f32], matrix: &HalfMatrix<'_>, out: &mut [f32]);
 }
 
-/// A static table of an instruction set of [`super::ISAS`]: two or three operations by hand, the rest
+/// A static table of an instruction set of [`super::ISAS`]: two to four operations by hand, the rest
 /// the definitions compiled under `attributes`.
 macro_rules! table {
     (
@@ -102,6 +102,7 @@ macro_rules! table {
                 attributes: [$($attribute),*],
                 gemm: $gemm,
                 linear: $linear,
+                softmax_rows: $crate::ops::softmax_rows,
                 activate: $crate::ops::activate,
             }
         }
@@ -112,6 +113,7 @@ macro_rules! table {
             attributes: [$($attribute:meta),*],
             gemm: $gemm:path,
             linear: $linear:path,
+            softmax_rows: $softmax:path,
             activate: $activate:path,
         }
     ) => {
@@ -134,9 +136,9 @@ macro_rules! table {
                 store_row = $crate::ops::store_row,
                     (x: &[f32], q: &mut [i8], scales: &mut [f32]);
                 load_row = $crate::ops::load_row, (q: &[i8], scales: &[f32], x: &mut [f32]);
-                softmax_row = $crate::ops::softmax_row,
-                    (scores: &mut [f32], scales: &SoftmaxScales<'_>, high: &mut [i8],
-                     low: &mut [i8]) -> f32;
+                softmax_rows_ = $softmax,
+                    (scores: &mut [f32], scales: &SoftmaxScales<'_>, factors: &mut [f32],
+                     digits: &mut [i8]);
                 combine_row = $crate::ops::combine_row,
                     (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
                 activate_ = $activate, (x: &mut [f32], activation: Activation);
@@ -154,7 +156,7 @@ macro_rules! table {
                 quantize_row,
                 store_row,
                 load_row,
-                softmax_row,
+                softmax_rows: softmax_rows_,
                 combine_row,
                 activate: activate_,
                 add_row,

@@ -273,18 +273,13 @@ impl Pass<'_, '_> {
             kernels.gemm(&q, &keys, bytemuck::cast_slice_mut(scores));
 
             let of_head = head * tokens..(head + 1) * tokens;
-            let rows = scores.chunks_exact_mut(token_stride);
-            let digits = tile.digits.chunks_exact_mut(2 * token_stride);
-            for ((scores, digits), scale) in rows.zip(digits).zip(tile.query_scales.iter_mut()) {
-                let scales = SoftmaxScales {
-                    query: *scale,
-                    keys: &shared.key_scales[of_head.clone()],
-                    values: &shared.value_scales[of_head.clone()],
-                };
-                let (high, low) = digits.split_at_mut(token_stride);
-                // From here on the factor of the row's weights.
-                *scale = kernels.softmax_row(&mut scores[..tokens], &scales, high, low);
-            }
+            let scales = SoftmaxScales {
+                keys: &shared.key_scales[of_head.clone()],
+                values: &shared.value_scales[of_head],
+            };
+            let digits = &mut tile.digits[..2 * count * token_stride];
+            // From here on a scale is the factor of the row's weights.
+            kernels.softmax_rows(scores, &scales, &mut tile.query_scales[..count], digits);
             let digits = activations(tile.digits, 2 * count, tokens);
             let values = Weights {
                 values: &shared.values[head * panels.value_bytes()..][..panels.value_bytes()],

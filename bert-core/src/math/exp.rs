@@ -12,21 +12,24 @@ pub const MAX_EXP_RELATIVE_ERROR: f64 = 2.0e-7;
 /// Below this, [`exp`] is exactly zero; no result is ever subnormal.
 pub const EXP_UNDERFLOW: f32 = -87.0;
 
-const LOG2_E: f32 = core::f32::consts::LOG2_E;
-/// ln 2 in two parts; the first has 9 significant bits, so n · LN2_HIGH is exact.
-const LN2_HIGH: f32 = 0.693_359_4;
-const LN2_LOW: f32 = -2.121_944_4e-4;
-const P: [f32; 5] = [0.5, 0.166_665_77, 0.041_666_554, 8.363_203e-3, 1.392_621_3e-3];
+/// 1 / ln 2.
+pub const EXP_LOG2_E: f32 = core::f32::consts::LOG2_E;
+/// ln 2 in two parts; the first has 9 significant bits, so n times it is exact.
+pub const EXP_LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// (e^r − 1 − r)/r², from the lowest coefficient on.
+pub const EXP_POLYNOMIAL: [f32; 5] =
+    [0.5, 0.166_665_77, 0.041_666_554, 8.363_203e-3, 1.392_621_3e-3];
 
 /// e^x; 0 below [`EXP_UNDERFLOW`]; inputs above 88 count as 88.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
+    const P: [f32; 5] = EXP_POLYNOMIAL;
     let clamped = if x > 88.0 { 88.0 } else { x };
     let clamped = if clamped < EXP_UNDERFLOW { EXP_UNDERFLOW } else { clamped };
-    let shifted = clamped * LOG2_E + ROUND;
+    let shifted = clamped * EXP_LOG2_E + ROUND;
     let n = shifted - ROUND;
-    let r = clamped - n * LN2_HIGH;
-    let r = r - n * LN2_LOW;
+    let r = clamped - n * EXP_LN2[0];
+    let r = r - n * EXP_LN2[1];
     let q = P[4] * r + P[3];
     let q = q * r + P[2];
     let q = q * r + P[1];

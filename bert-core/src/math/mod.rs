@@ -13,7 +13,7 @@ mod sigmoid;
 mod tanh;
 
 pub use erf::{ERF_CUT, ERF_POLYNOMIAL, ERF_TWO_OVER_CUT_SQUARED, MAX_ERF_ERROR, erf_sqrt_half};
-pub use exp::{EXP_UNDERFLOW, MAX_EXP_RELATIVE_ERROR, exp};
+pub use exp::{EXP_LN2, EXP_LOG2_E, EXP_POLYNOMIAL, EXP_UNDERFLOW, MAX_EXP_RELATIVE_ERROR, exp};
 pub use half::widen;
 pub use lanes::{LANES, max, max_abs, reduce, sum};
 pub use sigmoid::{MAX_SIGMOID_RELATIVE_ERROR, sigmoid};
@@ -21,7 +21,7 @@ pub use tanh::{MAX_TANH_ERROR, tanh};
 
 /// 1.5 · 2²³: adding it rounds a float of magnitude below 2²² to the nearest integer (ties to
 /// even) in the low bits of the sum.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// Nearest integer of `x`, ties to even, for |x| < 2²².
 #[inline(always)]

@@ -2,7 +2,7 @@
 //! oₕ = Σⱼ softmax(qₕ·kⱼₕ / √D)ⱼ vⱼₕ.
 //!
 //! q, k and v are int8 with a scale per token and head, the weights of the softmax two digits of int8:
-//! both products are exact, see [`super::gemm`] and [`super::softmax_row`]. Keys and values lie in
+//! both products are exact, see [`super::gemm`] and [`super::softmax_rows`]. Keys and values lie in
 //! panels, as weights do: of a head, the keys are a matrix \[T, D\] and the values, transposed,
 //! \[D, T\]. Source: Vaswani et al., *Attention Is All You Need*, 2017.
 

@@ -24,9 +24,12 @@ pub use layer_norm::{add_norm_row, layer_norm_row};
 pub use linear::linear;
 pub use linear_half::linear_half;
 pub use pool::{add_row, divide_row, l2_normalize_row};
+pub(crate) use quantize_row::SMALLEST;
 pub use quantize_row::quantize_row;
 pub use residual::{GROUP, load_row, store_row};
-pub use softmax::{SoftmaxScales, combine_row, softmax_row};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use softmax::levels;
+pub use softmax::{SoftmaxScales, combine_row, softmax_rows};
 
 /// Revision of the arithmetic defined by this module and [`crate::math`]. It rises with any
 /// change of any output bit, so that stored self-tests are known to be for other bits.

@@ -1,6 +1,6 @@
-//! Softmax of a row of attention scores, as two int8 digits.
+//! Softmax of rows of attention scores, as two int8 digits.
 //!
-//! With the integer products d of a query and the keys: xⱼ = dⱼ · (s · tⱼ), pⱼ = exp(xⱼ − max x),
+//! Of a row, with the integer products d of a query and the keys: xⱼ = dⱼ · (s · tⱼ), pⱼ = exp(xⱼ − max x),
 //! Σ pⱼ in lanes. What multiplies the int8 value of token j is wⱼ = pⱼ · uⱼ, u its scale. It is
 //! rounded to nⱼ = round(wⱼ · (L / max w)) with L levels, and split into nⱼ = 128·highⱼ + lowⱼ, so that
 //! two int8 products give Σⱼ nⱼ vⱼ exactly.
@@ -9,6 +9,7 @@
 //! not: 127 tokens of 0.3 % each would vanish beside one of 1). For more than 1032 tokens L is so much
 //! less that the sum still fits an i32.
 
+use super::ROW_ALIGN;
 use super::quantize_row::SMALLEST;
 use crate::math::{exp, max, sum};
 
@@ -17,34 +18,51 @@ const MOST_LEVELS: usize = (1 << 14) - 1;
 
 /// Levels that let Σ nⱼ vⱼ of `tokens` tokens fit an i32.
 #[inline(always)]
-fn levels(tokens: usize) -> f32 {
+pub(crate) fn levels(tokens: usize) -> f32 {
     let fitting = (i32::MAX as usize / 127) / tokens.max(1);
     (if fitting < MOST_LEVELS { fitting } else { MOST_LEVELS }) as f32
 }
 
-/// The numbers that turn integer products into scores, and weights into what multiplies a value.
+/// What the T tokens are to be multiplied with.
 #[derive(Clone, Copy)]
 pub struct SoftmaxScales<'a> {
-    /// s, the scale of the query times 1 / √D.
-    pub query: f32,
     /// t, the scale of each key \[T\].
     pub keys: &'a [f32],
     /// u, the scale of each value \[T\].
     pub values: &'a [f32],
 }
 
-/// Turns `scores`, the bits of T i32 products, into the digits `high` and `low` (zeros beyond T), and
-/// gives the factor f with Σⱼ softmax(x)ⱼ uⱼ vⱼ ≈ f · Σⱼ nⱼ vⱼ. `scores` is overwritten.
+/// Turns `scores`, rows of the bits of T i32 products, into `digits`, for each row those called high and
+/// then the low ones, zeros beyond T. All rows are T rounded up to [`ROW_ALIGN`] long. `factors` has the
+/// s of each row, the scale of its query times 1 / √D, and gets its factor f with
+/// Σⱼ softmax(x)ⱼ uⱼ vⱼ ≈ f · Σⱼ nⱼ vⱼ. `scores` is overwritten.
 #[inline(always)]
-pub fn softmax_row(
+pub fn softmax_rows(
     scores: &mut [f32],
+    scales: &SoftmaxScales<'_>,
+    factors: &mut [f32],
+    digits: &mut [i8],
+) {
+    let tokens = scales.keys.len();
+    let stride = tokens.next_multiple_of(ROW_ALIGN);
+    let rows = scores.chunks_exact_mut(stride).zip(digits.chunks_exact_mut(2 * stride));
+    for ((scores, digits), factor) in rows.zip(factors) {
+        let (high, low) = digits.split_at_mut(stride);
+        *factor = softmax_row(&mut scores[..tokens], *factor, scales, high, low);
+    }
+}
+
+#[inline(always)]
+fn softmax_row(
+    scores: &mut [f32],
+    query: f32,
     scales: &SoftmaxScales<'_>,
     high: &mut [i8],
     low: &mut [i8],
 ) -> f32 {
     let tokens = scores.len();
     for (x, key) in scores.iter_mut().zip(scales.keys) {
-        *x = x.to_bits() as i32 as f32 * (scales.query * key);
+        *x = x.to_bits() as i32 as f32 * (query * key);
     }
     let largest = max(scores);
     for x in scores.iter_mut() {
@@ -100,10 +118,12 @@ mod tests {
                     products.iter().map(|&d| f32::from_bits(d as u32)).collect();
                 let keys: Vec<f32> = (0..tokens).map(|i| 0.01 + (i % 5) as f32 * 1e-4).collect();
                 let values: Vec<f32> = (0..tokens).map(|i| 0.02 + (i % 7) as f32 * 3e-3).collect();
-                let scales = SoftmaxScales { query: 0.8, keys: &keys, values: &values };
-                let room = (tokens as usize).next_multiple_of(16);
-                let (mut high, mut low) = (vec![1i8; room], vec![1i8; room]);
-                let factor = softmax_row(&mut scores, &scales, &mut high, &mut low);
+                let scales = SoftmaxScales { keys: &keys, values: &values };
+                let room = (tokens as usize).next_multiple_of(ROW_ALIGN);
+                scores.resize(room, f32::NAN);
+                let (mut digits, mut factors) = (vec![1i8; 2 * room], [0.8]);
+                softmax_rows(&mut scores, &scales, &mut factors, &mut digits);
+                let ((high, low), [factor]) = (digits.split_at(room), factors);
                 let exact: Vec<f64> = products
                     .iter()
                     .zip(&keys)
@@ -134,10 +154,9 @@ mod tests {
 
     #[test]
     fn values_of_no_size_have_no_weight() {
-        let mut scores = [0.0; 3];
-        let scales = SoftmaxScales { query: 1.0, keys: &[1.0; 3], values: &[0.0; 3] };
-        let (mut high, mut low) = ([5i8; 16], [5i8; 16]);
-        assert_eq!(softmax_row(&mut scores, &scales, &mut high, &mut low), 0.0);
-        assert_eq!((high, low), ([0; 16], [0; 16]));
+        let scales = SoftmaxScales { keys: &[1.0; 3], values: &[0.0; 3] };
+        let (mut scores, mut factors, mut digits) = ([0.0; 32], [1.0; 2], [5; 64]);
+        softmax_rows(&mut scores, &scales, &mut factors, &mut digits);
+        assert_eq!((factors, digits), ([0.0; 2], [0; 64]));
     }
 }

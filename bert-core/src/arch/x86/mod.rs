@@ -36,6 +36,7 @@ table! {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
         gemm: blocks::gemm::<avx512::Zmm>,
         linear: blocks::linear::<avx512::Zmm>,
+        softmax_rows: avx512::softmax_rows,
         activate: avx512::activate,
     }
 }
@@ -46,6 +47,7 @@ table! {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
         gemm: amx::gemm,
         linear: amx::linear,
+        softmax_rows: avx512::softmax_rows,
         activate: avx512::activate,
     }
 }
