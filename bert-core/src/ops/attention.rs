@@ -35,17 +35,16 @@ impl HeadPanels {
     /// Puts the key `q` \[D\] of a token among those of its head.
     #[inline(always)]
     pub fn store_key(&self, q: &[i8], keys: &mut [i8], token: usize) {
-        let start = Layout::Panels.place(self.width, token, 0);
-        let mut quads = keys[start..].chunks_mut(PANEL * QUAD);
+        let lane = token % PANEL;
+        let panel = &mut keys[Layout::Panels.place(self.width, token - lane, 0)..];
+        let places = panel.as_chunks_mut::<QUAD>().0.as_chunks_mut::<PANEL>().0;
         // Whole quads as what they are, one word: a copy of any length would be a call.
         let (whole, rest) = q[..self.width].as_chunks::<QUAD>();
-        for (q, quad) in whole.iter().zip(&mut quads) {
-            if let Some(place) = quad.first_chunk_mut() {
-                *place = *q;
-            }
+        for (q, quad) in whole.iter().zip(places.iter_mut()) {
+            quad[lane] = *q;
         }
-        if let Some(quad) = quads.next() {
-            quad.iter_mut().zip(rest).for_each(|(place, q)| *place = *q);
+        if let Some(quad) = places.get_mut(whole.len()) {
+            quad[lane].iter_mut().zip(rest).for_each(|(place, q)| *place = *q);
         }
     }
 
@@ -59,20 +58,20 @@ impl HeadPanels {
         let row = |_| rows.next().unwrap_or(&[]);
         let rows: [&[i8]; QUAD] = core::array::from_fn(row);
         for (p, panel) in values.chunks_exact_mut(panel_bytes).enumerate() {
-            let places = panel[start..].as_chunks_mut::<QUAD>().0.iter_mut().take(PANEL);
             let channels = p * PANEL..self.width.min((p + 1) * PANEL);
-            // Whole quads as what they are, one word.
-            match rows.map(|row| row.get(channels.clone())) {
-                [Some(a), Some(b), Some(c), Some(d)] => {
-                    let quads = a.iter().zip(b).zip(c.iter().zip(d));
-                    for (place, ((a, b), (c, d))) in places.zip(quads) {
-                        *place = [*a, *b, *c, *d];
+            let places = panel[start..].as_chunks_mut::<QUAD>().0;
+            let row = |row: &'_ [i8]| row.get(channels.clone())?.first_chunk::<PANEL>().copied();
+            match (rows.map(row), places.first_chunk_mut::<PANEL>()) {
+                // A panel of whole quads in a loop of known length, for which there are instructions.
+                ([Some(a), Some(b), Some(c), Some(d)], Some(places)) => {
+                    for i in 0..PANEL {
+                        places[i] = [a[i], b[i], c[i], d[i]];
                     }
                 }
-                some => {
-                    for (channel, place) in places.take(channels.len()).enumerate() {
-                        for (place, row) in place.iter_mut().zip(some) {
-                            *place = row.map_or(0, |row| row[channel]);
+                _ => {
+                    for (channel, place) in channels.zip(places.iter_mut()) {
+                        for (place, row) in place.iter_mut().zip(rows) {
+                            *place = row.get(channel).copied().unwrap_or(0);
                         }
                     }
                 }

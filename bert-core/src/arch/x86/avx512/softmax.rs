@@ -11,7 +11,7 @@ use crate::ops::{ROW_ALIGN, SMALLEST, SoftmaxScales, levels};
 const GROUP: usize = 4096;
 /// Registers that go through the exponential together: each step waits for the one before it, while
 /// the others go on.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 8;
 
 /// As [`ops::softmax_rows`](crate::ops::softmax_rows), in the same operations.
 ///
@@ -70,14 +70,24 @@ struct Row {
     levels: f32,
 }
 
-impl Row {
-    /// The first column and the lanes of each register.
-    #[inline(always)]
-    fn registers(&self) -> impl Iterator<Item = (usize, __mmask16)> + use<> {
-        let tail = (self.tail != 0).then_some((self.whole, self.tail));
-        (0..self.whole).step_by(LANES).map(|at| (at, !0)).chain(tail)
-    }
+/// The body for the first column and the lanes of each register of a row: all lanes, then the tail. A
+/// macro, since a closure may stay a function without the wide registers.
+macro_rules! each_register {
+    ($row:expr, $at:ident, $lanes:ident => $body:block) => {
+        let mut $at = 0;
+        while $at < $row.whole {
+            let $lanes: __mmask16 = !0;
+            $body
+            $at += LANES;
+        }
+        if $row.tail != 0 {
+            let $lanes = $row.tail;
+            $body
+        }
+    };
+}
 
+impl Row {
     /// Turns products into scores less the largest; zeros beyond the tokens.
     ///
     /// # Safety
@@ -88,18 +98,18 @@ impl Row {
         unsafe {
             let query = _mm512_set1_ps(query);
             let mut largest = _mm512_set1_ps(f32::MIN);
-            for (at, lanes) in self.registers() {
+            each_register!(self, at, lanes => {
                 let products = _mm512_cvtepi32_ps(_mm512_loadu_si512(x.add(at).cast()));
                 let scales = _mm512_mul_ps(query, _mm512_maskz_loadu_ps(lanes, self.keys.add(at)));
                 let score = _mm512_mul_ps(products, scales);
                 largest = _mm512_mask_max_ps(largest, lanes, score, largest);
                 _mm512_storeu_ps(x.add(at), score);
-            }
+            });
             let largest = _mm512_set1_ps(reduce_max(largest));
-            for (at, lanes) in self.registers() {
+            each_register!(self, at, lanes => {
                 let below = _mm512_maskz_sub_ps(lanes, _mm512_loadu_ps(x.add(at)), largest);
                 _mm512_storeu_ps(x.add(at), below);
-            }
+            });
         }
     }
 
@@ -113,19 +123,24 @@ impl Row {
         unsafe {
             let mut total = _mm512_setzero_ps();
             let mut peak = _mm512_set1_ps(f32::MIN);
-            for (at, lanes) in self.registers() {
+            each_register!(self, at, lanes => {
                 let exponential = _mm512_loadu_ps(p.add(at));
                 total = _mm512_mask_add_ps(total, lanes, total, exponential);
                 let values = _mm512_maskz_loadu_ps(lanes, self.values.add(at));
                 let weight = _mm512_mul_ps(exponential, values);
                 peak = _mm512_mask_max_ps(peak, lanes, weight, peak);
                 _mm512_storeu_ps(p.add(at), weight);
-            }
+            });
             let (total, peak) = (reduce_sum(total), reduce_max(peak));
-            let nothing = peak < SMALLEST;
+            if peak < SMALLEST {
+                each_register!(self, at, _lanes => {
+                    _mm_storeu_si128(high.add(at).cast(), _mm_setzero_si128());
+                    _mm_storeu_si128(low.add(at).cast(), _mm_setzero_si128());
+                });
+                return 0.0;
+            }
             let inverse = _mm512_set1_ps(self.levels / peak);
-            for (at, lanes) in self.registers() {
-                let lanes = if nothing { 0 } else { lanes };
+            each_register!(self, at, lanes => {
                 let levels = _mm512_mul_ps(_mm512_loadu_ps(p.add(at)), inverse);
                 // The integer is in the low bits.
                 let n = _mm512_castps_si512(_mm512_add_ps(levels, _mm512_set1_ps(ROUND)));
@@ -133,8 +148,8 @@ impl Row {
                 _mm_storeu_si128(high.add(at).cast(), _mm512_cvtepi32_epi8(digit));
                 let digit = _mm512_maskz_and_epi32(lanes, n, _mm512_set1_epi32(127));
                 _mm_storeu_si128(low.add(at).cast(), _mm512_cvtepi32_epi8(digit));
-            }
-            if nothing { 0.0 } else { peak / (self.levels * total) }
+            });
+            peak / (self.levels * total)
         }
     }
 }
