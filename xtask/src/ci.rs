@@ -22,7 +22,7 @@ struct Step {
 }
 
 const STEPS: [Step; 10] = [
-    Step { name: "setup", run: || done(setup::ensure()) },
+    Step { name: "setup", run: || done(setup::ensure_for_tests()) },
     Step { name: "format", run: || done(format()) },
     Step { name: "lints", run: || done(lints()) },
     Step { name: "docs", run: || done(docs()) },
