@@ -133,6 +133,13 @@ pub fn join(device: &str) -> anyhow::Result<(Context, Box<dyn Communicator>)> {
         && let Some(launch) = launch.as_ref().filter(|launch| launch.world_size > 1)
         && let Some((host, port)) = &launch.master
     {
+        if launch.local_rank.is_none() && !device.contains(':') {
+            Err(CollectiveError::Environment {
+                variable: "LOCAL_RANK",
+                expected: "the index of a GPU that no other process has, or one in --device".into(),
+                found: "nothing".into(),
+            })?;
+        }
         let nccl = super::nccl::Nccl::join(&ctx, launch, host, *port)?;
         return Ok((ctx, Box::new(nccl)));
     }
@@ -142,7 +149,7 @@ pub fn join(device: &str) -> anyhow::Result<(Context, Box<dyn Communicator>)> {
     }
     let world_size = launch.map_or(1, |launch| launch.world_size).max(under_mpi.unwrap_or(1));
     if world_size > 1 {
-        return Err(CollectiveError::NoTransport { world_size, reason: no_transport(ctx.name()) })?;
+        Err(CollectiveError::NoTransport { world_size, reason: no_transport(ctx.name()) })?;
     }
     Ok((ctx, Box::new(Alone)))
 }

@@ -36,6 +36,15 @@ impl Mpi {
     }
 }
 
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        // Taking leave waits for the others, and they wait for what this rank will not do any more.
+        if std::thread::panicking() {
+            self.world.abort(1);
+        }
+    }
+}
+
 impl Communicator for Mpi {
     fn rank(&self) -> usize {
         self.world.rank() as usize

@@ -25,8 +25,9 @@ impl Nccl {
         let star = Star::meet(rank, world_size, (host, port), Arc::new(end))?;
         let join = || -> anyhow::Result<Devices> {
             // Rank 0 names the group.
-            let mut id = if rank == 0 { Devices::new_id()? } else { [0; NCCL_ID_WORDS] };
-            id.copy_from_slice(&star.all_gather(&id)?[0]);
+            let mine = if rank == 0 { Devices::new_id()? } else { [0; NCCL_ID_WORDS] };
+            let mut id = mine;
+            id.copy_from_slice(&star.all_gather(&mine)?[0]);
             Ok(Devices::join(ctx, id, rank, world_size)?)
         };
         match join() {

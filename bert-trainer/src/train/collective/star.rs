@@ -202,8 +202,8 @@ impl Link {
 
 /// Starts a thread for each connection that takes in what comes.
 fn listen(links: &mut [Link], on_loss: &OnLoss) -> io::Result<()> {
-    let writers: Vec<Arc<Mutex<TcpStream>>> =
-        links.iter().map(|link| Arc::clone(&link.writer)).collect();
+    let writers: Vec<(usize, Arc<Mutex<TcpStream>>)> =
+        links.iter().map(|link| (link.peer, Arc::clone(&link.writer))).collect();
     for link in links {
         let stream = link.writer.lock().unwrap_or_else(PoisonError::into_inner).try_clone()?;
         stream.set_read_timeout(None)?;
@@ -212,8 +212,8 @@ fn listen(links: &mut [Link], on_loss: &OnLoss) -> io::Result<()> {
         let (peer, writers, on_loss) = (link.peer, writers.clone(), Arc::clone(on_loss));
         thread::spawn(move || {
             if let Err(message) = take_in(stream, peer, &sender) {
-                // From rank 0 to the others; from another rank to rank 0, which said it itself.
-                for writer in writers.iter().filter(|_| peer > 0) {
+                // Rank 0 tells the others; all others have heard it from rank 0.
+                for (_, writer) in writers.iter().filter(|(other, _)| *other != peer) {
                     let _ = say(writer, FAILURE, message.as_bytes());
                 }
                 on_loss(&message);

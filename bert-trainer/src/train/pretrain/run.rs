@@ -139,7 +139,14 @@ impl<'a> Run<'a> {
             format!("{precision:?}").as_bytes(),
             origin,
         ]);
+        // Rank 0 first: reading clears away what a killed run left.
+        if communicator.rank() > 0 {
+            communicator.barrier()?;
+        }
         let saved = checkpoint::load_latest_state(output)?;
+        if communicator.rank() == 0 {
+            communicator.barrier()?;
+        }
         let model = |values: &[f32]| {
             let model = Model::new(ctx, config, Head::Pretraining, precision, values)?;
             Ok::<_, KernelError>(model.with_recompute(paths.recompute))
