@@ -43,12 +43,14 @@ fn mpirun(ranks: &[Vec<OsString>], variables: &[(&str, &str)]) -> Option<Outcome
         }
         command.args(["-n", "1"]).arg(command::binary("bert-trainer")).args(arguments);
     }
-    // As variables, because other implementations refuse Open MPI's options: more ranks than cores, a
-    // container's root, no ssh, no reading of another process's memory.
+    // As variables, because other implementations refuse Open MPI's options: more ranks than cores, all
+    // cores for each rank as for a process alone, a container's root, no ssh, no reading of another
+    // process's memory.
     command.envs([
         ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
         ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
         ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
+        ("OMPI_MCA_hwloc_base_binding_policy", "none"),
         ("OMPI_MCA_plm", "isolated"),
         ("OMPI_MCA_btl_vader_single_copy_mechanism", "none"),
     ]);

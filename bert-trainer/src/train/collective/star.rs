@@ -6,6 +6,8 @@
 //! one's own.
 
 use std::io::{self, Read, Write};
+#[cfg(feature = "nccl")]
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +68,8 @@ impl Star {
             });
         }
         // Of all interfaces, because a machine may know itself by a name that others do not.
-        match TcpListener::bind(("0.0.0.0", port)) {
+        let all: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+        match TcpListener::bind(&all.map(|ip| SocketAddr::new(ip, port))[..]) {
             Ok(listener) => Self::of_hub(world_size, &listener, on_loss, JOIN).map_err(fail),
             Err(error) => Err(fail(format!("expected a free port for rank 0, but {error}"))),
         }

@@ -22,7 +22,7 @@ use crate::data::{DataError, PretrainBatch, PretrainData, PretrainOptions};
 use crate::log::Progress;
 use crate::model::{Head, Precision, architecture};
 use run::Run;
-use shared::{check_shares, slices};
+use shared::{check_shares, expect_like_devices, slices};
 
 /// Everything that decides the result of a run, and is therefore compared on resume.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,6 +134,7 @@ pub fn pretrain(
         config.max_position_embeddings
     );
     check_shares(&config, plan, communicator.world_size())?;
+    expect_like_devices(ctx, communicator)?;
     let mut run = Run::open(ctx, communicator, &data, &config, precision, plan, paths)?;
 
     let mut progress = (communicator.rank() == 0).then(|| Progress::new("pretrain", plan.steps));

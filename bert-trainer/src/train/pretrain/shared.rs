@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use anyhow::ensure;
+use bert_kernels::Context;
 
 use super::PretrainPlan;
 use crate::config::Config;
@@ -45,6 +46,32 @@ pub(super) fn slices(plan: &PretrainPlan, rank: usize, world_size: usize) -> Vec
         .map(|pass| cut(0..plan.batch_size as usize, pass, passes))
         .map(|pass| cut(pass, rank, world_size))
         .collect()
+}
+
+/// Fails unless all ranks have devices on which sums run in one order: with another number of units, a
+/// rank would clip its gradients by a norm that is rounded otherwise, and its weights would drift away.
+pub(super) fn expect_like_devices(
+    ctx: &Context,
+    communicator: &dyn Communicator,
+) -> Result<(), CollectiveError> {
+    let shape = ctx.shape();
+    let words = [
+        u64::from(shape.max_units_per_cube),
+        u64::from(shape.plane_size),
+        shape.shared_memory_bytes as u64,
+        u64::from(shape.load_width_bits),
+        u64::from(shape.plane_ops),
+    ];
+    let ranks = communicator.all_gather(&words)?;
+    let Some((rank, other)) = (0..).zip(&ranks).find(|(_, other)| **other != ranks[0]) else {
+        return Ok(());
+    };
+    let say = |words: &[u64]| format!("{} units in planes of {}", words[0], words[1]);
+    Err(CollectiveError::Differs {
+        rank,
+        expected: format!("a device like that of rank 0, with {}", say(&ranks[0])),
+        found: format!("one with {}: give all ranks as many cores or GPUs of one kind", say(other)),
+    })
 }
 
 /// Fails unless all ranks are at one step of one run.
