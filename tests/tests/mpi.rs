@@ -104,6 +104,16 @@ fn a_rank_that_fails_ends_all_and_is_named() {
     let expected = "rank 1: expected step 0 of the run that rank 0 has";
     assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
 
+    // Two whom nobody told of each other.
+    let strangers = Command::new(command::binary("bert-trainer"))
+        .args(&ranks[0])
+        .env("SLURM_STEP_NUM_TASKS", "2")
+        .output()
+        .unwrap();
+    let outcome = Outcome::from(strangers);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("2 processes: MPI knows of 1"), "{}", outcome.stderr);
+
     let outcome = mpirun(&ranks, &[("WORLD_SIZE", "3"), ("RANK", "0")]).unwrap();
     assert_ne!(outcome.code, Some(0));
     let expected = "WORLD_SIZE: expected 2, as mpirun says, found 3";

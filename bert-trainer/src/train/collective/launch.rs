@@ -82,8 +82,8 @@ fn number(
 }
 
 /// The variables by which a process that `mpirun` or `srun` started knows how many there are: of Open
-/// MPI, and of MPICH and its kin.
-const MPI_WORLD: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+/// MPI, of MPICH and its kin, of Slurm.
+const MPI_WORLD: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
 
 /// The processes that MPI started with this one, if it did.
 fn mpi_world(variable: impl Fn(&str) -> Option<String>) -> Result<Option<usize>, CollectiveError> {
@@ -144,8 +144,8 @@ pub fn join(device: &str) -> anyhow::Result<(Context, Box<dyn Communicator>)> {
         return Ok((ctx, Box::new(nccl)));
     }
     #[cfg(feature = "mpi")]
-    if under_mpi.is_some() {
-        return Ok((ctx, Box::new(super::mpi::Mpi::join(launch.as_ref())?)));
+    if let Some(world_size) = under_mpi.filter(|&world_size| world_size > 1) {
+        return Ok((ctx, Box::new(super::mpi::Mpi::join(world_size, launch.as_ref())?)));
     }
     let world_size = launch.map_or(1, |launch| launch.world_size).max(under_mpi.unwrap_or(1));
     if world_size > 1 {
@@ -269,10 +269,11 @@ mod tests {
     }
 
     #[test]
-    fn open_mpi_and_mpich_tell_how_many_there_are() {
+    fn who_starts_processes_tells_how_many_there_are() {
         let world = |name| mpi_world(|asked| (asked == name).then(|| "4".into()));
         assert_eq!(world("OMPI_COMM_WORLD_SIZE"), Ok(Some(4)));
         assert_eq!(world("PMI_SIZE"), Ok(Some(4)));
+        assert_eq!(world("SLURM_STEP_NUM_TASKS"), Ok(Some(4)));
         assert_eq!(world("HOME"), Ok(None));
     }
 }

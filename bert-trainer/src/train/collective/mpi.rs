@@ -14,13 +14,23 @@ pub(super) struct Mpi {
 }
 
 impl Mpi {
-    /// Joins the world, which must be the one that `launch` tells of, if there is one.
-    pub fn join(launch: Option<&Launch>) -> Result<Self, CollectiveError> {
+    /// Joins the world of as many processes as the one who started them says. It must be the one that
+    /// `launch` tells of, if there is one.
+    pub fn join(world_size: usize, launch: Option<&Launch>) -> Result<Self, CollectiveError> {
         // Only the thread that trains calls MPI, beside those that prepare batches.
         let (universe, _) =
             mpi::initialize_with_threading(mpi::Threading::Funneled).expect("a process joins once");
         let world = universe.world();
         let found = Self { world, _universe: universe };
+        if found.world_size() != world_size {
+            // They would all be rank 0 of one, and write over each other.
+            let reason = format!(
+                "MPI knows of {}; expected a start by the `mpirun` of the MPI that this build was \
+                 made with, or by `srun` with its `--mpi`",
+                found.world_size()
+            );
+            return Err(CollectiveError::NoTransport { world_size, reason });
+        }
         if let Some(launch) = launch {
             let agrees = |variable, asked: usize, found: usize| {
                 if asked == found {
