@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cubecl::bytes::Bytes;
 use cubecl::client::Client;
 use cubecl::future::reader::read_sync;
 use cubecl::{Device, MemoryScope};
@@ -242,6 +243,20 @@ impl Context {
             return self.zeros(dtype, 0);
         }
         Buffer::new(self.client.create_from_slice(bytes), dtype, len)
+    }
+
+    /// Copies `values` into a buffer that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::DType`] or [`KernelError::Length`] if they do not fit.
+    pub fn write_f32(&self, buffer: &Buffer, values: Vec<f32>) -> Result<(), KernelError> {
+        buffer.expect_dtype("write_f32", "buffer", DType::F32)?;
+        buffer.expect_len("write_f32", "buffer", values.len())?;
+        if !values.is_empty() {
+            self.client.write(&buffer.handle(), Bytes::from_elems(values));
+        }
+        Ok(())
     }
 
     /// Copies a floating-point buffer to the host, widening bfloat16.

@@ -18,6 +18,8 @@ mod context;
 mod error;
 mod lanes;
 pub mod math;
+#[cfg(feature = "nccl")]
+mod nccl;
 #[cfg(feature = "offline")]
 pub mod offline;
 pub mod ops;
@@ -26,3 +28,5 @@ mod teams;
 pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
 pub use context::{Context, DeviceShape, MemoryPeak};
 pub use error::KernelError;
+#[cfg(feature = "nccl")]
+pub use nccl::{NCCL_ID_WORDS, Nccl};

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod fixture;
 pub mod golden;
+pub mod runs;
 
 use std::path::{Path, PathBuf};
 

@@ -17,7 +17,7 @@ pub struct Args {
 
 /// Builds the offline compiler and runs it over the case table.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure()?;
+    setup::ensure_for_tests()?;
     test::binaries(FEATURES)?;
     let folder = shell::target_dir();
     let mut command = Command::new(folder.join("release/gpu-compile"));

@@ -1,5 +1,5 @@
 //! What a build needs: a C and C++ compiler, and the LLVM that CubeCL's CPU, CUDA and HIP runtimes
-//! link.
+//! link. What tests need beside: an MPI.
 //!
 //! CubeCL takes LLVM from `tracel-llvm-bundler`, whose build script downloads a prebuilt one unless
 //! a sentinel file says that it is there. Where the download is impossible, Debian's LLVM 22 serves:
@@ -59,6 +59,21 @@ pub fn ensure() -> Result<()> {
         bundle.check()?;
     } else {
         eprintln!("setup: {}", llvm(Source::Auto)?);
+    }
+    Ok(())
+}
+
+/// The same for a build of all that is tested, which starts processes by MPI.
+pub fn ensure_for_tests() -> Result<()> {
+    ensure()?;
+    let why = "training on several processes";
+    if ["mpicc", "mpirun"].iter().any(|program| shell::which(program).is_none()) {
+        packages::install(&["libopenmpi-dev", "openmpi-bin"], why)?;
+    }
+    // The binding is made from the headers of this MPI by libclang. Where packages have other names,
+    // the build says what it looked for.
+    if shell::which("apt-get").is_some() && std::env::var_os("LIBCLANG_PATH").is_none() {
+        packages::install(&["libclang-dev"], why)?;
     }
     Ok(())
 }

@@ -16,12 +16,13 @@ pub struct Args {
 }
 
 /// Features that every build of the workspace for tests and lints has. One set, so that nothing is
-/// compiled twice.
-pub const FEATURES: &str = "bert-kernels/cpu,bert-kernels/offline,bert-trainer/cpu";
+/// compiled twice. It takes what [`setup::ensure_for_tests`] gets.
+pub const FEATURES: &str =
+    "bert-kernels/cpu,bert-kernels/offline,bert-trainer/cpu,bert-trainer/mpi";
 
 /// Sets up, then runs `cargo test`.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure()?;
+    setup::ensure_for_tests()?;
     // Features of a package can only be named while that package is among those selected.
     if args.rest.iter().any(|arg| arg == "-p" || arg == "--package") {
         let mut command = shell::cargo(["test", "--release"]);

@@ -26,7 +26,8 @@ fn row(dtype: DType, len: usize, probability: f32, in_place: bool) -> Case {
     let place = if in_place { " in place" } else { "" };
     let name = format!("n={len} p={probability}{place}");
     Case::new("dropout", name, dtype, move |ctx| {
-        let dropout = Dropout { probability, seed: 0x1234_5678_9ABC_DEF0, stream: 42 };
+        let first = (3 << 32) + 999;
+        let dropout = Dropout { probability, seed: 0x1234_5678_9ABC_DEF0, stream: 42, first };
         let x = Random::new(len as u64).values(len, 2.0, dtype);
         let input = upload(ctx, &x, dtype);
         let out = if in_place { input.clone() } else { ctx.empty(dtype, len) };

@@ -23,6 +23,9 @@ pub struct Dropout {
     pub seed: u64,
     /// Identifies step, layer and place: two masks of a run never share it.
     pub stream: u64,
+    /// Index of the first element, where the operands are a part of what the mask is for: a slice of a
+    /// batch that several processes share.
+    pub first: u64,
 }
 
 /// Operands of [`dropout`].
@@ -47,7 +50,7 @@ pub fn dropout(ctx: &Context, args: DropoutArgs<'_>) -> Result<(), KernelError> 
     out.expect_dtype(OP, "out", x.dtype())?;
     out.expect_len(OP, "out", x.len())?;
     expect_u32(OP, "elements", x.len())?;
-    let mask = Mask::new(OP, Some(dropout))?;
+    let mask = Mask::new(OP, Some(dropout), (1, x.len()))?;
     if x.is_empty() {
         return Ok(());
     }
@@ -94,12 +97,19 @@ pub(crate) struct Mask {
     keys: [u32; 2],
     drop_below: u32,
     scale: f32,
+    first: u64,
 }
 
 impl Mask {
-    /// `None` and probability 0 keep everything.
-    pub(crate) fn new(op: &'static str, dropout: Option<Dropout>) -> Result<Self, KernelError> {
-        let dropout = dropout.unwrap_or(Dropout { probability: 0.0, seed: 0, stream: 0 });
+    /// A mask of as many rows and columns; `None` and probability 0 keep everything.
+    pub(crate) fn new(
+        op: &'static str,
+        dropout: Option<Dropout>,
+        (rows, columns): (usize, usize),
+    ) -> Result<Self, KernelError> {
+        let dropout = dropout.unwrap_or(Dropout { probability: 0.0, seed: 0, stream: 0, first: 0 });
+        expect_u32(op, "rows of the mask", (dropout.first >> 32) as usize + rows)?;
+        expect_u32(op, "columns of the mask", dropout.first as u32 as usize + columns)?;
         if !(0.0..1.0).contains(&dropout.probability) {
             return Err(KernelError::Value {
                 op,
@@ -112,6 +122,7 @@ impl Mask {
             keys: launch_keys(dropout.seed, dropout.stream),
             drop_below: drop_below(dropout.probability),
             scale: 1.0 / (1.0 - dropout.probability),
+            first: dropout.first,
         })
     }
 
@@ -122,7 +133,8 @@ impl Mask {
 
     /// The mask as a kernel argument.
     pub(crate) fn launch(&self) -> DropMaskLaunch {
-        DropMaskLaunch::new(self.keys[0], self.keys[1], self.drop_below, self.scale)
+        let (row, column) = ((self.first >> 32) as u32, self.first as u32);
+        DropMaskLaunch::new(self.keys[0], self.keys[1], self.drop_below, self.scale, row, column)
     }
 }
 
@@ -169,6 +181,8 @@ pub(crate) struct DropMask {
     key1: u32,
     drop_below: u32,
     scale: f32,
+    first_row: u32,
+    first_column: u32,
 }
 
 /// A mask with a row mixed in: what is left to do per element is one finalizer.
@@ -178,15 +192,23 @@ pub(crate) struct RowMask {
     key1: u32,
     drop_below: u32,
     scale: f32,
+    first_column: u32,
 }
 
 #[cube]
 impl DropMask {
-    /// The decisions of the element indices `row · 2³² + column`.
+    /// The decisions of the element indices `first + row · 2³² + column`.
     pub(crate) fn row(&self, row: u32) -> RowMask {
+        let row = row + self.first_row;
         let first = finalize::<Const<1>>(Vector::new(row ^ self.key0), self.key1).extract(0usize);
         let second = finalize::<Const<1>>(Vector::new(first + ROW_STEP), self.key0).extract(0usize);
-        RowMask { key0: first, key1: second, drop_below: self.drop_below, scale: self.scale }
+        RowMask {
+            key0: first,
+            key1: second,
+            drop_below: self.drop_below,
+            scale: self.scale,
+            first_column: self.first_column,
+        }
     }
 }
 
@@ -199,7 +221,7 @@ impl RowMask {
 
     /// `1 / (1 − p)` in the lanes kept, zero in the others; lane i is column `first + i`.
     pub(crate) fn factors<N: Size>(&self, first: u32) -> Vector<f32, N> {
-        let column = iota::<N>() + Vector::new(first);
+        let column = iota::<N>() + Vector::new(first + self.first_column);
         let hash = finalize::<N>(column ^ Vector::new(self.key0), self.key1);
         select_many(
             hash.greater_equal(&Vector::new(self.drop_below)),
@@ -243,7 +265,7 @@ pub(crate) mod reference {
     pub(crate) fn factor(dropout: Option<Dropout>, index: u64) -> f64 {
         match dropout {
             None => 1.0,
-            Some(d) if keep_host(d.seed, d.stream, index, d.probability) => {
+            Some(d) if keep_host(d.seed, d.stream, d.first + index, d.probability) => {
                 1.0 / (1.0 - f64::from(d.probability))
             }
             Some(_) => 0.0,

@@ -105,7 +105,7 @@ pub fn layer_norm_forward(ctx: &Context, args: LayerNormForward<'_>) -> Result<(
     let rows = mean.len();
     let acts = [("x", Some(x)), ("residual", residual), ("sum", Some(sum)), ("out", Some(out))];
     check(OP, dtype, rows, hidden, &acts, &[("gamma", gamma), ("beta", beta)], mean, rstd)?;
-    let mask = Mask::new(OP, dropout)?;
+    let mask = Mask::new(OP, dropout, (1, rows * hidden))?;
     if !(epsilon > 0.0 && epsilon.is_finite()) {
         return Err(KernelError::Value {
             op: OP,
@@ -176,7 +176,7 @@ pub fn layer_norm_backward(ctx: &Context, args: LayerNormBackward<'_>) -> Result
     ];
     let params = [("gamma", gamma), ("d_gamma", d_gamma), ("d_beta", d_beta)];
     check(OP, dtype, rows, hidden, &acts, &params, mean, rstd)?;
-    let mask = Mask::new(OP, dropout)?;
+    let mask = Mask::new(OP, dropout, (1, rows * hidden))?;
     if mask.drops() && d_x.is_none() {
         return Err(KernelError::Length {
             op: OP,

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{AnswerArgs, DeviceArgs, MemoryArgs, ReadArgs, Report, Task};
 use crate::data::tasks::TaskKind;
+use crate::train::collective::alone_or_refused;
 use crate::train::{ClassWeights, Distillation, FinetunePlan, Keep, finetune};
 
 /// Heading of the options that make small models better.
@@ -107,6 +108,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<Report> {
+    alone_or_refused("finetune")?;
     let task = TaskKind::from(args.task);
     let plan = FinetunePlan {
         task,

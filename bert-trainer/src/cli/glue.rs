@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::{DeviceArgs, Report};
 use crate::glue::{FineTuning, GlueTask, Grid, Plan, TASKS, run as run_glue};
+use crate::train::collective::alone_or_refused;
 
 /// Folder of the checkpoints in the output directory.
 const CHECKPOINTS: &str = "checkpoints";
@@ -109,6 +110,7 @@ impl Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<Report> {
+    alone_or_refused("glue")?;
     let system = args.model.file_name().context("--model: expected a directory with a name")?;
     let system = system.to_string_lossy().into_owned();
     let ctx = args.device.open()?;

@@ -74,7 +74,10 @@ impl Cli {
         let report = match self.command {
             Command::Vocab(args) => vocab::run(args),
             Command::Prepare(args) => prepare::run(args),
-            Command::Pretrain(args) => pretrain::run(args),
+            Command::Pretrain(args) => match pretrain::run(args)? {
+                Some(report) => Ok(report),
+                None => return Ok(()),
+            },
             Command::Prune(args) => prune::run(args),
             Command::Finetune(args) => finetune::run(args),
             Command::Eval(args) => eval::run(args),

@@ -7,6 +7,7 @@ use anyhow::ensure;
 use super::{DeviceArgs, MemoryArgs, Report};
 use crate::config::Config;
 use crate::model::checkpoint_config;
+use crate::train::collective::{self, Communicator};
 use crate::train::{PretrainPaths, PretrainPlan, pretrain};
 
 /// Pre-train BERT: masked language model and next sentence prediction.
@@ -15,6 +16,11 @@ use crate::train::{PretrainPaths, PretrainPlan, pretrain};
 /// loadable at every moment; `--resume` continues it bit for bit.
 ///
 /// Example: bert-trainer pretrain --data shards --config bert-tiny --output model --steps 10000
+///
+/// Several processes share every batch and come to the same model: start it under `mpirun` (a build with
+/// the feature mpi), or once for each GPU with RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT
+/// set, as torchrun does (a build with the feature nccl). LOCAL_RANK picks the device where `--device`
+/// has no index. Rank 0 writes; all read `--data` and `--output`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Directory that `prepare` wrote.
@@ -34,7 +40,7 @@ pub struct Args {
     /// Optimizer steps.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Sequences a step.
+    /// Sequences a step, of all processes together.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
     #[command(flatten)]
@@ -80,7 +86,8 @@ pub struct Args {
     device: DeviceArgs,
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<Report> {
+/// The report of rank 0; other ranks have nothing to say.
+pub(super) fn run(args: Args) -> anyhow::Result<Option<Report>> {
     let mut config = match &args.model {
         Some(dir) => checkpoint_config(dir)?,
         None => Config::resolve(&args.config)?,
@@ -118,9 +125,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
         resume: args.resume,
         recompute: args.memory.recompute,
     };
-    let ctx = args.device.open()?;
-    let summary = pretrain(&ctx, &config, args.device.precision, &plan, &paths)?;
-    Ok(Report {
+    let (ctx, ranks) = collective::join(&args.device.device)?;
+    let summary = pretrain(&ctx, &*ranks, &config, args.device.precision, &plan, &paths)
+        .map_err(|error| failure(&*ranks, error))?;
+    if ranks.rank() > 0 {
+        return Ok(None);
+    }
+    Ok(Some(Report {
         lines: vec![
             format!(
                 "{} of {} steps: MLM loss {:.3} (first {:.3}, unigram {:.3}), accuracy \
@@ -142,5 +153,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<Report> {
             ),
         ],
         json: serde_json::to_value(&summary)?,
-    })
+    }))
+}
+
+/// Tells the other ranks of a failure of this one, and names it.
+fn failure(ranks: &dyn Communicator, error: anyhow::Error) -> anyhow::Error {
+    if ranks.world_size() == 1 {
+        return error;
+    }
+    let error = error.context(format!("rank {} of {}", ranks.rank(), ranks.world_size()));
+    ranks.fail(&format!("{error:#}").replace('\n', " "));
+    error
 }

@@ -69,11 +69,16 @@ impl PackedBatch {
     }
 }
 
+/// Part `part` of `parts` of a run of sequences, which are of nearly equal length.
+pub fn cut(run: Range<usize>, part: usize, parts: usize) -> Range<usize> {
+    let bound = |part: usize| run.start + part * run.len() / parts;
+    bound(part)..bound(part + 1)
+}
+
 /// A batch's sequences in order, cut into runs of nearly equal length.
 fn runs(sequences: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = parts.clamp(1, sequences.max(1));
-    let bound = move |part: usize| part * sequences / parts;
-    (0..parts).map(move |part| bound(part)..bound(part + 1))
+    (0..parts).map(move |part| cut(0..sequences, part, parts))
 }
 
 /// The rows of a run out of values that have as many a sequence for all sequences; none out of none.

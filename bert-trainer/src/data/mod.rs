@@ -27,7 +27,7 @@ pub mod tasks;
 pub mod tokenizer;
 pub mod vocabulary;
 
-pub use batch::{PackedBatch, PretrainBatch, TaskBatch};
+pub use batch::{PackedBatch, PretrainBatch, TaskBatch, cut};
 pub use error::DataError;
 pub use pretrain::{PretrainData, PretrainOptions};
 pub use shards::{Manifest, PrepareOptions, PrepareProgress, Shards, prepare};

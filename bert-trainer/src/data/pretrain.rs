@@ -1,5 +1,6 @@
 //! Batches for pre-training, each a function of (data, options, step).
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -105,10 +106,18 @@ impl PretrainData {
     /// # Errors
     /// [`DataError::Option`] if an epoch has 2³² pairs or more.
     pub fn batch(&self, step: u64) -> Result<PretrainBatch, DataError> {
+        self.slice(step, 0..self.options.batch_size)
+    }
+
+    /// The pairs `part` of the B pairs of a step, as a batch of their own; the others are not made.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
+    pub fn slice(&self, step: u64, part: Range<usize>) -> Result<PretrainBatch, DataError> {
         let epoch = self.epoch(step / self.steps_per_epoch)?;
         let first = (step % self.steps_per_epoch) * self.options.batch_size as u64;
         let mut batch = empty_batch();
-        for position in first..first + self.options.batch_size as u64 {
+        for position in first + part.start as u64..first + part.end as u64 {
             let place = epoch.order[(position % epoch.order.len() as u64) as usize];
             let pair = epoch.pairs[place as usize];
             self.push(pair, self.options.seed, epoch.number, position, &mut batch);
@@ -241,6 +250,7 @@ fn check(options: &PretrainOptions) -> Result<(), DataError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::cut;
     use super::super::shards::tests::Prepared;
     use super::*;
 
@@ -312,6 +322,11 @@ mod tests {
             }
         });
         assert_ne!(batches[0], batches[steps as usize]);
+        // Slices of a step are the parts of its batch.
+        for parts in [1, 3, 16] {
+            let slice = |part| data.slice(2, cut(0..OPTIONS.batch_size, part, parts)).unwrap();
+            assert!(batches[2].split(parts).into_iter().eq((0..parts).map(slice)));
+        }
         let other = open(PretrainOptions { seed: 4, ..OPTIONS });
         assert_ne!(other.batch(0).unwrap(), batches[0]);
     }

@@ -25,11 +25,22 @@ pub struct DropoutPlan {
     hidden: f32,
     attention: f32,
     classifier: f32,
+    /// Indices of the first element of the hidden states, and of the first row of attention
+    /// probabilities, in those of the whole pass.
+    first_element: u64,
+    first_row: u64,
 }
 
 impl DropoutPlan {
     /// No dropout: evaluation.
-    pub const OFF: Self = Self { active: None, hidden: 0.0, attention: 0.0, classifier: 0.0 };
+    pub const OFF: Self = Self {
+        active: None,
+        hidden: 0.0,
+        attention: 0.0,
+        classifier: 0.0,
+        first_element: 0,
+        first_row: 0,
+    };
 
     /// The dropout of training pass `pass` (a step, or one of its accumulated parts).
     pub fn training(config: &crate::config::Config, seed: u64, pass: u64) -> Self {
@@ -38,18 +49,30 @@ impl DropoutPlan {
             hidden: config.hidden_dropout(),
             attention: config.attention_dropout(),
             classifier: config.head_dropout(),
+            ..Self::OFF
+        }
+    }
+
+    /// The dropout of a slice of the pass that begins at this token: the masks are those that a whole
+    /// batch would have there. For what the encoder drops; the classifier of a task has no slices.
+    pub fn from_token(self, config: &crate::config::Config, token: u64) -> Self {
+        Self {
+            first_element: token * config.hidden_size as u64,
+            first_row: token * config.num_attention_heads as u64,
+            ..self
         }
     }
 
     pub(super) fn at(&self, layer: usize, place: Place) -> Option<ops::Dropout> {
         let (seed, pass) = self.active?;
-        let probability = match place {
-            Place::Attention => self.attention,
-            Place::Classifier => self.classifier,
-            _ => self.hidden,
+        let (probability, first) = match place {
+            // A row of probabilities is a row of the mask; all else is one row.
+            Place::Attention => (self.attention, self.first_row << 32),
+            Place::Classifier => (self.classifier, 0),
+            _ => (self.hidden, self.first_element),
         };
         // Layers and places fill the low 16 bits, far more than any model has.
         let stream = pass << 16 | (layer as u64) << 3 | place as u64;
-        (probability > 0.0).then_some(ops::Dropout { probability, seed, stream })
+        (probability > 0.0).then_some(ops::Dropout { probability, seed, stream, first })
     }
 }

@@ -2,6 +2,7 @@
 
 use bert_kernels::{Buffer, Context, KernelError, ops};
 
+use super::Ready;
 use super::batch::DeviceBatch;
 use super::dropout::{DropoutPlan, Place};
 use super::flat::FlatBuffers;
@@ -116,7 +117,7 @@ impl Encoder {
     }
 
     /// From the gradient of the last hidden states, `[T, H]`, to those of all parameters that are not
-    /// frozen.
+    /// frozen. After each layer `ready` is told where its gradients begin in the flat buffer.
     pub fn backward(
         &self,
         ctx: &Context,
@@ -124,6 +125,7 @@ impl Encoder {
         kept: &EncoderActivations,
         d_hidden: Buffer,
         dropout: &DropoutPlan,
+        ready: &mut Ready<'_>,
     ) -> Result<(), KernelError> {
         let mut d_out = d_hidden;
         let mut d_branch = None;
@@ -141,6 +143,7 @@ impl Encoder {
             let (through, along) = layer.backward(ctx, batch, kept, &d_out, branch, dropout)?;
             d_out = through;
             d_branch = Some(along);
+            ready(layer.start)?;
         }
         if self.frozen.is_some() {
             return Ok(());

@@ -99,6 +99,13 @@ impl FlatBuffers {
         self.grad.slice(self.range(names))
     }
 
+    /// Where the first tensor whose name begins like this lies.
+    pub fn start(&self, prefix: &str) -> usize {
+        let mut tensors = self.table.parameters().iter();
+        let first = tensors.find(|parameter| parameter.name.starts_with(prefix));
+        first.map_or_else(|| panic!("the parameter table has no {prefix}"), |first| first.offset)
+    }
+
     fn range(&self, names: &[String]) -> std::ops::Range<usize> {
         let mut range: Option<std::ops::Range<usize>> = None;
         for name in names {

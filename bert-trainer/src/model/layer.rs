@@ -14,6 +14,8 @@ use crate::config::Config;
 /// One encoder layer: H in, H out.
 pub(super) struct Layer {
     index: usize,
+    /// Where its tensors begin in the flat buffers; what lies behind is of layers above and of heads.
+    pub start: usize,
     heads: usize,
     head_width: usize,
     activation: ops::Activation,
@@ -52,6 +54,7 @@ impl Layer {
         let norm = |part: &str| Norm::new(flat, &format!("{name}.{part}"), epsilon, hidden);
         Self {
             index,
+            start: flat.start(&format!("{name}.")),
             heads: config.num_attention_heads,
             head_width: hidden / config.num_attention_heads,
             activation: super::activation_of(config),

@@ -72,6 +72,10 @@ pub struct Additions {
     pub quantize_aware: bool,
 }
 
+/// Who is told, during a backward pass, from which element of the flat buffer on all gradients are
+/// there. It falls from layer to layer; the embeddings and what is tied to them come last, untold.
+pub type Ready<'a> = dyn FnMut(usize) -> Result<(), KernelError> + 'a;
+
 /// Everything a forward pass keeps.
 struct Pass {
     encoder: EncoderActivations,
@@ -263,8 +267,24 @@ impl Model {
         dropout: &DropoutPlan,
         scale: f32,
     ) -> Result<Losses, KernelError> {
+        self.last_gradients(batch, targets, dropout, scale, &mut |_| Ok(()))
+    }
+
+    /// The same for the last pass of a step, which tells `ready` which gradients are those of the step.
+    ///
+    /// # Errors
+    ///
+    /// What an operation, the device or `ready` reports.
+    pub fn last_gradients(
+        &self,
+        batch: &DeviceBatch,
+        targets: &Targets,
+        dropout: &DropoutPlan,
+        scale: f32,
+        ready: &mut Ready<'_>,
+    ) -> Result<Losses, KernelError> {
         let pass = self.forward(batch, targets, dropout, self.recompute)?;
-        self.backward(batch, targets, &pass, dropout, scale)?;
+        self.backward(batch, targets, &pass, dropout, scale, ready)?;
         Ok(pass.losses())
     }
 
@@ -358,6 +378,7 @@ impl Model {
         pass: &Pass,
         dropout: &DropoutPlan,
         scale: f32,
+        ready: &mut Ready<'_>,
     ) -> Result<(), KernelError> {
         let ctx = &self.ctx;
         let hidden = pass.encoder.hidden();
@@ -392,7 +413,7 @@ impl Model {
             let d_rows = self.imitation.backward(ctx, kept, hidden, tokens, &taught, scale)?;
             ops::add_assign(ctx, &d_hidden, &d_rows)?;
         }
-        self.encoder.backward(ctx, batch, &pass.encoder, d_hidden, dropout)
+        self.encoder.backward(ctx, batch, &pass.encoder, d_hidden, dropout, ready)
     }
 
     /// What the pooler's classifier should give.

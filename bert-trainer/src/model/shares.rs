@@ -30,9 +30,14 @@ impl Default for Shares {
 impl Shares {
     /// Of a part of a batch of pre-training.
     pub fn pretraining(part: &PretrainBatch, step: &PretrainBatch) -> Self {
+        Self::pretraining_of(part, step.masked_index.len(), step.nsp_label.len())
+    }
+
+    /// Of a part of a step that has so many masked tokens and sequences.
+    pub fn pretraining_of(part: &PretrainBatch, masked: usize, sequences: usize) -> Self {
         Self {
-            masked: share(part.masked_index.len(), step.masked_index.len()),
-            sequence: share(part.nsp_label.len(), step.nsp_label.len()),
+            masked: share(part.masked_index.len(), masked),
+            sequence: share(part.nsp_label.len(), sequences),
             ..Self::default()
         }
     }

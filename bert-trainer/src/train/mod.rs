@@ -1,5 +1,6 @@
-//! Training: schedule, optimizer, and the two loops.
+//! Training: schedule, optimizer, several processes, and the two loops.
 
+pub mod collective;
 mod finetune;
 mod optimizer;
 mod prefetch;

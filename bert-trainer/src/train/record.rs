@@ -31,8 +31,10 @@ impl Recorder {
         precision: Precision,
         data: &PretrainData,
         step: u64,
+        world_size: usize,
     ) -> Self {
-        let mut record = RunRecord::begin("pretrain", "pretrain", &options(plan, paths, precision));
+        let options = options(plan, paths, precision, world_size);
+        let mut record = RunRecord::begin("pretrain", "pretrain", &options);
         let manifest = data.shards().manifest();
         record.model = model_numbers(config);
         let table = ParameterTable::new(config, &Head::Pretraining);
@@ -68,8 +70,13 @@ impl Recorder {
     }
 }
 
-/// Plan, places and precision under the names of the command line.
-fn options(plan: &PretrainPlan, paths: &PretrainPaths, precision: Precision) -> Value {
+/// Plan, places, precision and number of processes under the names of the command line.
+fn options(
+    plan: &PretrainPlan,
+    paths: &PretrainPaths,
+    precision: Precision,
+    world_size: usize,
+) -> Value {
     let path = |path: &Path| json!(path.display().to_string());
     let mut options = Map::new();
     options.insert("data".into(), path(&paths.data));
@@ -81,5 +88,8 @@ fn options(plan: &PretrainPlan, paths: &PretrainPaths, precision: Precision) -> 
         options.extend(plan);
     }
     options.insert("precision".into(), json!(format!("{precision:?}").to_lowercase()));
+    if world_size > 1 {
+        options.insert("processes".into(), json!(world_size));
+    }
     Value::Object(options)
 }

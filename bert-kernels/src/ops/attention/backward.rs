@@ -77,7 +77,7 @@ pub fn attention_backward(ctx: &Context, args: AttentionBackward<'_>) -> Result<
     delta.expect_len(OP, "delta", lse.len())?;
     d_qkv.expect_dtype(OP, "d_qkv", qkv.dtype())?;
     d_qkv.expect_len(OP, "d_qkv", qkv.len())?;
-    let mask = Mask::new(OP, dropout)?;
+    let mask = Mask::new(OP, dropout, (tokens * heads, max_length))?;
     if tokens == 0 || sequences == 0 {
         return Ok(());
     }

@@ -59,7 +59,7 @@ pub fn attention_forward(ctx: &Context, args: AttentionForward<'_>) -> Result<()
     } = args;
     let sizes = Sizes { tokens, sequences, heads, head_width, max_length };
     sizes.check(OP, qkv, cu_seqlens, token_sequence, out, lse)?;
-    let mask = Mask::new(OP, dropout)?;
+    let mask = Mask::new(OP, dropout, (tokens * heads, max_length))?;
     if tokens == 0 || sequences == 0 {
         return Ok(());
     }

@@ -141,7 +141,7 @@ fn build(folders: &Folders, chosen: &[&'static Engine]) -> Built {
 
 /// `bert-trainer` as the tests build it, so that nothing is compiled twice.
 fn build_trainer() -> Result<PathBuf> {
-    setup::ensure()?;
+    setup::ensure_for_tests()?;
     crate::test::binaries(crate::test::FEATURES)?;
     Ok(shell::target_dir().join("release/bert-trainer"))
 }
