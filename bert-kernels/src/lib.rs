@@ -21,8 +21,10 @@ pub mod math;
 #[cfg(feature = "offline")]
 pub mod offline;
 pub mod ops;
+mod profile;
 mod teams;
 
 pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
 pub use context::{Context, DeviceShape, MemoryPeak};
 pub use error::KernelError;
+pub use profile::{KernelTime, Profile};

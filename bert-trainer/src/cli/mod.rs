@@ -82,7 +82,7 @@ impl Cli {
             Command::Embed(args) => embed::run(args, self.json),
             Command::Export(args) => export::run(args),
             Command::Glue(args) => glue::run(args),
-            Command::Bench(args) => bench::run(args),
+            Command::Bench(args) => bench::run(args, self.json),
             Command::Report(args) => report::run(args),
         }?;
         if self.json {
