@@ -1,0 +1,4 @@
+//! Measuring on a GPU that is not here: the archive that is taken there, and the page of what it brings
+//! back.
+
+pub mod pack;
