@@ -2,3 +2,4 @@
 //! back.
 
 pub mod pack;
+pub mod report;

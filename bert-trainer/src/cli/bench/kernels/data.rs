@@ -11,7 +11,8 @@ const DRAWN: usize = 1 << 16;
 pub(super) fn values(ctx: &Context, dtype: DType, len: usize) -> Buffer {
     let mut draws = rng::Draws::new(1, rng::Stream::Bench, 0, len as u64);
     let drawn: Vec<f32> = (0..DRAWN.min(len)).map(|_| (draws.unit() * 2.0 - 1.0) as f32).collect();
-    let all: Vec<f32> = drawn.iter().copied().cycle().take(len).collect();
+    let mut all = drawn.repeat(len.div_ceil(DRAWN));
+    all.truncate(len);
     match dtype {
         DType::Bf16 => ctx.upload_bf16(&all),
         _ => ctx.upload_f32(&all),
