@@ -23,6 +23,7 @@ mod nccl;
 #[cfg(feature = "offline")]
 pub mod offline;
 pub mod ops;
+mod profile;
 mod teams;
 
 pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
@@ -30,3 +31,4 @@ pub use context::{Context, DeviceShape, MemoryPeak};
 pub use error::KernelError;
 #[cfg(feature = "nccl")]
 pub use nccl::{NCCL_ID_WORDS, Nccl};
+pub use profile::{KernelTime, Profile};

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use bert_trainer::cli::Cli;
-use clap::Parser;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match Cli::from_process().and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever the causes behind it.

@@ -5,6 +5,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod golden;
+mod gpu;
 mod gpu_compile;
 mod identity;
 mod packages;
@@ -43,6 +44,13 @@ enum Command {
     Ci(ci::Args),
     /// Compiles every kernel of the case table for NVIDIA and AMD, without a GPU.
     GpuCompile(gpu_compile::Args),
+    /// Packs what measures kernels and training steps on a machine with an NVIDIA GPU and no compiler.
+    ///
+    /// Writes target/gpu-pack.tar.xz: programs with the CUDA runtime, PyTorch scripts that measure the
+    /// same, and run.sh, which does all of it in 8 minutes and writes results/.
+    GpuPack(gpu::pack::Args),
+    /// Makes a page and plots of what `run.sh` of the pack measured, beside what we aim at.
+    GpuReport(gpu::report::Args),
     /// Builds bert-core for targets without an operating system.
     Targets(targets::Args),
     /// Asks bert-core on every machine about one corpus: the same output bytes as on this one's scalar
@@ -66,6 +74,8 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::GpuCompile(args) => gpu_compile::run(&args),
+        Command::GpuPack(args) => gpu::pack::run(&args),
+        Command::GpuReport(args) => gpu::report::run(&args),
         Command::Targets(args) => targets::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),

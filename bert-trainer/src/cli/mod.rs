@@ -11,6 +11,7 @@ mod prepare;
 mod pretrain;
 mod pretrained;
 mod prune;
+mod recipe;
 mod report;
 mod vocab;
 
@@ -18,7 +19,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 use bert_core::AnswerOptions;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::Value;
 
 use crate::data::TextTokenizer;
@@ -33,7 +34,8 @@ use crate::model::{LoadedCheckpoint, Model};
 /// checkpoint directory or an exported model.bert, which runs through the code of the device. `prune`
 /// makes a checkpoint smaller before it is fine-tuned.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+// What comes later wins, as the command line over a recipe.
+#[command(version, arg_required_else_help = true, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -65,6 +67,16 @@ struct Report {
 }
 
 impl Cli {
+    /// The command line of this process, with the options of its recipe. Wrong usage ends the process.
+    ///
+    /// # Errors
+    ///
+    /// A recipe that cannot be read or has a key that is no option, with file and line.
+    pub fn from_process() -> anyhow::Result<Self> {
+        let words = recipe::expand(std::env::args_os().collect(), &Self::command())?;
+        Ok(Self::parse_from(words))
+    }
+
     /// Runs the command and prints its report.
     ///
     /// # Errors
@@ -85,7 +97,7 @@ impl Cli {
             Command::Embed(args) => embed::run(args, self.json),
             Command::Export(args) => export::run(args),
             Command::Glue(args) => glue::run(args),
-            Command::Bench(args) => bench::run(args),
+            Command::Bench(args) => bench::run(args, self.json),
             Command::Report(args) => report::run(args),
         }?;
         if self.json {

@@ -23,6 +23,11 @@ use crate::train::{PretrainPaths, PretrainPlan, pretrain};
 /// has no index. Rank 0 writes; all read `--data` and `--output`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// File with options of this command, `batch-size = 1024` for `--batch-size 1024`; what is on the
+    /// command line counts more.
+    #[arg(long, value_name = "FILE")]
+    #[allow(dead_code, reason = "`recipe` has put its options into the command line before")]
+    recipe: Option<PathBuf>,
     /// Directory that `prepare` wrote.
     #[arg(long)]
     data: PathBuf,

@@ -1,30 +1,25 @@
-//! `bert-trainer bench`
+//! A whole pre-training step.
 
 use std::time::Instant;
 
 use anyhow::ensure;
-use bert_kernels::{Context, MemoryPeak};
-use serde_json::json;
+use bert_kernels::{Context, MemoryPeak, Profile};
+use serde_json::{Value, json};
 
-use super::{DeviceArgs, MemoryArgs, Report};
+use super::super::{DeviceArgs, MemoryArgs, Report};
+use super::lengths::ragged;
 use crate::config::Config;
 use crate::data::{PackedBatch, PretrainBatch, rng};
 use crate::model::{
-    DeviceBatch, DropoutPlan, Footprint, Head, Model, ParameterTable, PassSize, Shares, Targets,
-    initial_values,
+    DeviceBatch, DropoutPlan, Footprint, Head, Model, ParameterTable, PassSize, Precision, Shares,
+    Targets, initial_values,
 };
 use crate::train::{Optimizer, OptimizerOptions};
 
 /// Steps before those that are measured; the first also tells the memory, which slows it down.
 const WARM_UP_STEPS: u64 = 3;
 
-/// Measure a pre-training step on random tokens: forward, backward, clipping and AdamW.
-///
-/// The device memory of a step is predicted before it is run, and printed beside what it came to.
-///
-/// `tests/peers/torch_train.py` measures the same step in PyTorch.
-///
-/// Example: bert-trainer bench --config bert-tiny --device cpu
+/// What step to measure.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// bert-tiny, bert-mini, bert-small, bert-medium, bert-base, bert-large, or a config.json.
@@ -41,12 +36,15 @@ pub struct Args {
     /// Tokens of the longest sequence.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..))]
     max_length: u32,
-    /// Lengths between a fifth of --max-length and all of it instead of all of it.
+    /// Lengths as texts have them, 60 % of --max-length on average, instead of all of it.
     #[arg(long)]
     ragged: bool,
     /// Steps measured, after 3 to warm up; 0 predicts the memory and runs nothing.
     #[arg(long, default_value_t = 20)]
     steps: u32,
+    /// Tell the time of each kernel in one more step.
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -88,6 +86,19 @@ struct Measured {
     tokens: usize,
     seconds: Vec<f64>,
     memory: MemoryPeak,
+    profile: Option<Profile>,
+}
+
+impl Measured {
+    fn median_seconds(&self) -> f64 {
+        let mut sorted = self.seconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    }
+
+    fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds.iter().sum::<f64>()
+    }
 }
 
 fn measure(args: &Args, config: &Config, ctx: &Context) -> anyhow::Result<Measured> {
@@ -98,8 +109,10 @@ fn measure(args: &Args, config: &Config, ctx: &Context) -> anyhow::Result<Measur
             .with_recompute(args.memory.recompute)
     };
     let mut optimizer = Optimizer::new(&model, OptimizerOptions::default());
-    let mut measured = Measured { tokens: 0, seconds: Vec::new(), memory: MemoryPeak::default() };
-    for step in 0..u64::from(args.steps) + WARM_UP_STEPS {
+    let mut measured =
+        Measured { tokens: 0, seconds: Vec::new(), memory: MemoryPeak::default(), profile: None };
+    let steps = u64::from(args.steps) + WARM_UP_STEPS;
+    for step in 0..steps {
         let batch = random_batch(args, config, step);
         let start = Instant::now();
         if step == 0 {
@@ -114,6 +127,13 @@ fn measure(args: &Args, config: &Config, ctx: &Context) -> anyhow::Result<Measur
             measured.seconds.push(start.elapsed().as_secs_f64());
             measured.tokens += batch.tokens.tokens();
         }
+    }
+    if args.profile {
+        let batch = random_batch(args, config, steps);
+        let (result, profile) =
+            ctx.profile(|| train(args, &model, &mut optimizer, &batch, steps))?;
+        result?;
+        measured.profile = Some(profile);
     }
     Ok(measured)
 }
@@ -173,15 +193,15 @@ fn report(
         "batch_size": args.batch_size,
         "max_length": args.max_length,
         "ragged": args.ragged,
+        "precision": precision_name(args.device.precision),
         "accumulate": args.memory.accumulate,
         "recompute": args.memory.recompute,
         "steps": args.steps,
     });
-    if let Some(Measured { tokens, seconds, memory: peak }) = measured {
-        let mut sorted = seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let median_ms = sorted[sorted.len() / 2] * 1e3;
-        let tokens_per_second = *tokens as f64 / seconds.iter().sum::<f64>();
+    if let Some(measured) = measured {
+        let median_ms = measured.median_seconds() * 1e3;
+        let tokens_per_second = measured.tokens_per_second();
+        let peak = &measured.memory;
         lines.push(format!("{tokens_per_second:.0} tokens/s, {median_ms:.1} ms a step (median)"));
         lines.push(format!(
             "memory: {} MB predicted, {} MB in buffers at most, {} MB held by the allocator",
@@ -193,9 +213,63 @@ fn report(
         json["median_step_ms"] = json!(median_ms);
         memory["in_use_bytes"] = json!(peak.in_use_bytes);
         memory["reserved_bytes"] = json!(peak.reserved_bytes);
+        if let Some(profile) = &measured.profile {
+            lines.extend(profile_lines(profile, median_ms));
+            json["profile"] = profile_json(profile, median_ms);
+        }
     }
     json["memory"] = memory;
     Report { lines, json }
+}
+
+fn precision_name(precision: Precision) -> String {
+    precision.dtype().to_string()
+}
+
+/// The share of a step of `step_ms` in which no kernel ran. Each measured kernel has some microseconds
+/// of the measurement in it, so the true share is a little higher.
+fn idle_share(profile: &Profile, step_ms: f64) -> f64 {
+    (1.0 - profile.seconds() * 1e3 / step_ms).max(0.0)
+}
+
+fn profile_lines(profile: &Profile, step_ms: f64) -> Vec<String> {
+    let total = profile.seconds();
+    let clock = if profile.device_clock { "device's" } else { "host's" };
+    let mut lines = vec![format!(
+        "kernels: {:.2} ms of a step by the {clock} clock, so the device idles {:.1} % of it",
+        total * 1e3,
+        idle_share(profile, step_ms) * 100.0
+    )];
+    lines.extend(profile.kernels.iter().map(|kernel| {
+        format!(
+            "  {:<28} {:>5} launches {:>9.3} ms {:>5.1} %",
+            kernel.name,
+            kernel.launches,
+            kernel.seconds * 1e3,
+            kernel.seconds / total * 100.0
+        )
+    }));
+    if profile.untimed > 0 {
+        lines.push(format!("  {} launches could not be timed", profile.untimed));
+    }
+    lines
+}
+
+fn profile_json(profile: &Profile, step_ms: f64) -> Value {
+    let kernels = profile.kernels.iter().map(|kernel| {
+        json!({
+            "name": kernel.name,
+            "launches": kernel.launches,
+            "ms": kernel.seconds * 1e3,
+        })
+    });
+    json!({
+        "clock": if profile.device_clock { "device" } else { "host" },
+        "kernels_ms": profile.seconds() * 1e3,
+        "idle_share": idle_share(profile, step_ms),
+        "untimed_launches": profile.untimed,
+        "kernels": kernels.collect::<Vec<_>>(),
+    })
 }
 
 /// The prediction by its parts.
@@ -238,9 +312,11 @@ fn random_batch(args: &Args, config: &Config, step: u64) -> PretrainBatch {
         masked_target: Vec::new(),
         nsp_label: Vec::new(),
     };
-    for _ in 0..args.batch_size {
-        let longest = u64::from(args.max_length);
-        let length = if args.ragged { draws.between(longest / 5, longest) } else { longest };
+    let (sequences, longest) = (args.batch_size as usize, args.max_length as usize);
+    let lengths =
+        if args.ragged { ragged(sequences, longest, step) } else { vec![longest; sequences] };
+    for length in lengths {
+        let length = length as u64;
         let mut token = || draws.below(config.vocab_size as u64) as u32;
         let ids: Vec<u32> = (0..length).map(|_| token()).collect();
         let segments: Vec<u32> = (0..length).map(|at| u32::from(at > length / 2)).collect();
