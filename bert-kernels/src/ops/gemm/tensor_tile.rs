@@ -155,3 +155,99 @@ pub(crate) fn multiply_add<E: Float>(
     acc[at] = sums[0];
     acc[comptime!(at + 1)] = sums[1];
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both operands of every block, in either layout.
+    fn stages() -> Vec<(Stage, usize)> {
+        let mut stages = Vec::new();
+        for (outer, span) in [(64, 32), (128, 64)] {
+            for k_contiguous in [false, true] {
+                stages.push((Stage { outer, depth: 32, k_contiguous }, span));
+            }
+        }
+        stages
+    }
+
+    /// What `ldmatrix.x4` leaves in the lanes' registers, given where each lane's chunk begins.
+    fn ldmatrix(shared: &[i64], at: [usize; LANES], transpose: bool) -> [[[i64; 2]; 4]; LANES] {
+        std::array::from_fn(|lane| {
+            std::array::from_fn(|matrix| {
+                std::array::from_fn(|pair| {
+                    let (row, column) = (lane / 4, lane % 4 * 2 + pair);
+                    let (row, column) = if transpose { (column, row) } else { (row, column) };
+                    shared[at[matrix * 8 + row] + column]
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn chunks_are_a_permutation_without_bank_conflicts() {
+        for (stage, _) in stages() {
+            let mut seen = vec![false; stage.elements() / CHUNK];
+            for row in 0..stage.rows() {
+                for chunk in 0..stage.chunks() {
+                    let at = chunk_at(row, chunk, stage) / CHUNK;
+                    assert!(!std::mem::replace(&mut seen[at], true), "{stage:?} {row} {chunk}");
+                }
+            }
+            // A phase reads one column of eight rows; the 128 bytes of all banks are eight chunks.
+            for row in (0..stage.rows()).step_by(8) {
+                for chunk in 0..stage.chunks() {
+                    let banks = (row..row + 8).fold(0u32, |banks, row| {
+                        banks | 1 << (chunk_at(row, chunk, stage) / CHUNK % 8)
+                    });
+                    assert_eq!(banks, 0xff, "{stage:?} {row} {chunk}");
+                }
+            }
+        }
+    }
+
+    /// The registers of both operands are those that the PTX ISA draws, for each fragment of a tile.
+    #[test]
+    fn fragments_hold_what_the_instruction_multiplies() {
+        for (stage, span) in stages() {
+            // Element (outer, k) says where it is from.
+            let mut shared = vec![-1i64; stage.elements()];
+            for outer in 0..stage.outer {
+                for k in 0..stage.depth {
+                    let (row, column) = if stage.k_contiguous { (outer, k) } else { (k, outer) };
+                    let at = chunk_at(row, column / CHUNK, stage) + column % CHUNK;
+                    shared[at] = (outer * 1000 + k) as i64;
+                }
+            }
+            for ident in [MatrixIdent::A, MatrixIdent::B] {
+                let across = across(ident, stage);
+                for corner in (0..stage.outer).step_by(span) {
+                    for (i, depth) in
+                        (0..span / M).flat_map(|i| (0..stage.depth / K).map(move |d| (i, d)))
+                    {
+                        let (step, below) =
+                            if stage.k_contiguous { (depth, i) } else { (i, depth) };
+                        let at = std::array::from_fn(|lane| {
+                            fragment_at(lane, corner, step, stage, across)
+                                + below * fragment_stride(stage)
+                        });
+                        let found = ldmatrix(&shared, at, !stage.k_contiguous);
+                        for (lane, registers) in found.iter().enumerate() {
+                            for (register, pair) in registers.iter().enumerate() {
+                                // A counts rows first; a load of B is two fragments of two registers.
+                                let (down, right) = match ident {
+                                    MatrixIdent::A => (register % 2, register / 2),
+                                    _ => (register / 2, register % 2),
+                                };
+                                let outer = corner + i * M + down * 8 + lane / 4;
+                                let k = depth * K + right * 8 + lane % 4 * 2;
+                                let first = (outer * 1000 + k) as i64;
+                                assert_eq!(pair, &[first, first + 1], "{stage:?} {ident:?} {lane}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
