@@ -40,7 +40,8 @@ impl TensorBlock {
 }
 
 /// Planes of 64 × 64, whose fragments are read from shared memory for 32 operations a byte; 128
-/// accumulators a unit leave room for two cubes on a multiprocessor.
+/// accumulators a unit leave room for two cubes on a multiprocessor of Hopper; Ampere's shared memory
+/// holds one.
 const LARGE: TensorBlock =
     TensorBlock { rows: 128, columns: 128, depth: 32, stages: 4, planes: (2, 2) };
 /// Planes of 32 × 32: half as many operations a byte, but four times as many cubes.
