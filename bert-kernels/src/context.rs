@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cubecl::bytes::Bytes;
 use cubecl::client::Client;
+use cubecl::features::MmaConfig;
 use cubecl::future::reader::read_sync;
+use cubecl::ir::{ElemType, FloatKind};
 use cubecl::{Device, MemoryScope};
 use half::bf16;
 
@@ -61,6 +63,9 @@ pub struct DeviceShape {
     pub load_width_bits: u32,
     /// Whether a plane can exchange values without shared memory.
     pub plane_ops: bool,
+    /// Whether planes multiply 16 × 8 × 16 tiles of bf16 into f32, with operands that `ldmatrix` and
+    /// asynchronous copies bring: NVIDIA since Ampere, through CubeCL's LLVM back end.
+    pub tensor_cores: bool,
 }
 
 impl DeviceShape {
@@ -134,6 +139,7 @@ impl Context {
             shared_memory_bytes: hardware.max_shared_memory_size,
             load_width_bits: hardware.load_width,
             plane_ops: client.features().plane.contains(cubecl::features::Plane::Ops),
+            tensor_cores: has_tensor_cores(client.features()),
         };
         Self { client, name, shape, queue: Arc::default() }
     }
@@ -312,6 +318,22 @@ impl Context {
         self.met_failure()?;
         self.wait()
     }
+}
+
+/// See [`DeviceShape::tensor_cores`].
+fn has_tensor_cores(features: &cubecl::features::Features) -> bool {
+    let bf16_type = ElemType::Float(FloatKind::BF16);
+    let product = MmaConfig {
+        a_type: bf16_type,
+        b_type: bf16_type,
+        cd_type: ElemType::Float(FloatKind::F32),
+        m: 16,
+        n: 8,
+        k: 16,
+    };
+    let matmul = &features.matmul;
+    // The C++ back end has CubeCL's own asynchronous copies, and does not know ours.
+    matmul.mma.contains(&product) && matmul.ldmatrix.contains(&bf16_type) && !features.copy_async
 }
 
 /// A client on a machine without the driver panics inside the runtime, so look first.

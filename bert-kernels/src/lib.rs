@@ -11,6 +11,7 @@
 // over slices and a short-circuit `&&` before an access are not what they are on the host.
 #![allow(clippy::assign_op_pattern, clippy::needless_range_loop, clippy::collapsible_if)]
 
+mod async_copy;
 mod buffer;
 #[cfg(feature = "cases")]
 pub mod cases;

@@ -14,7 +14,8 @@ fn gemm_sum_error(k: usize) -> f64 {
 /// erf's own 1.5e-7, times |x|/2 ≤ half the largest value, and a few roundings.
 const GEMM_ACTIVATION_ERROR: f64 = 4e-7;
 
-/// Below, at, above and no multiple of each tile: 4 × 64 on a CPU, 64 × 64 and 128 × 128 on a GPU;
+/// Below, at, above and no multiple of each tile: 4 × 64 on a CPU, 64 × 64 and 128 × 128 on a GPU,
+/// 64 × 64 × 32 on tensor cores;
 /// and shapes of the model.
 const SIZES: &[(usize, usize, usize)] = &[
     (1, 1, 1),
@@ -66,6 +67,15 @@ pub(super) fn rows() -> Vec<Case> {
     rows.push(Case::new("gemm", "NN 1500x1400x24 =", DType::F32, |ctx| {
         product(ctx, (1500, 1400, 24), Transpose::NN, DType::F32, DType::F32, false)
     }));
+    // The same for tensor cores, with copies of 16, 8, 4 and 2 bytes.
+    for (m, n, k) in [(1536, 1400, 72), (1412, 1500, 44), (1402, 1398, 38), (1401, 1403, 35)] {
+        for transpose in TRANSPOSES {
+            let name = format!("{transpose:?} {m}x{n}x{k} =");
+            rows.push(Case::new("gemm", name, DType::Bf16, move |ctx| {
+                product(ctx, (m, n, k), transpose, DType::Bf16, DType::Bf16, false)
+            }));
+        }
+    }
     rows.push(Case::new("gemm", "gradients", DType::F32, |_| gradients()));
     rows
 }

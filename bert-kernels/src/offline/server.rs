@@ -11,7 +11,6 @@ use cubecl_core::device::{DeviceId, DeviceService, ServerUtilitiesHandle, Servic
 use cubecl_core::environment::backtrace::BackTrace;
 use cubecl_core::environment::future::DynFut;
 use cubecl_core::environment::stream::StreamId;
-use cubecl_core::ir::TargetProperties;
 use cubecl_core::profile::ProfileDuration;
 use cubecl_core::server::{
     BufferBinding, CopyDescriptor, CubeCount, IoError, KernelArguments, ProfileError,
@@ -45,7 +44,7 @@ impl CompilingServer {
             ServiceId::of::<Self>(id),
             target.name(),
             target.properties(),
-            TargetProperties::default(),
+            target.of_matrices(),
             Arc::new(ServerLogger::default()),
             ContiguousMemoryLayoutPolicy::new(ALIGN_BYTES),
         );

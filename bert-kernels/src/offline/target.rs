@@ -1,11 +1,15 @@
 //! The GPUs we compile for, and what a driver would say about them.
 
+use cubecl_core::cmma::{MatrixIdent, MatrixType};
 use cubecl_core::ir::amd::GfxArch;
-use cubecl_core::ir::features::{AtomicUsage, Features, Plane, TypeUsage};
+use cubecl_core::ir::features::{AtomicUsage, Features, MmaConfig, Plane, TypeUsage};
+use cubecl_core::ir::interfaces::TypedExt;
 use cubecl_core::ir::nvidia::SmArch;
+use cubecl_core::ir::prelude::TypedHandle;
 use cubecl_core::ir::{
-    AddressType, DeviceIdentity, DeviceProperties, ElemType, FloatKind, HardwareProperties,
-    IntKind, MemoryDeviceProperties, Type, UIntKind, VectorSize,
+    AddressType, ContiguousElements, DeviceIdentity, DeviceProperties, ElemType, FloatKind,
+    HardwareProperties, IntKind, MemoryDeviceProperties, TargetProperties, Type, UIntKind,
+    VectorSize,
 };
 use cubecl_core::profile::TimingMethod;
 use cubecl_llvm::nvptx::ptx_version::PtxVersion;
@@ -95,8 +99,20 @@ impl Target {
         }
     }
 
-    /// What CubeCL's CUDA and HIP runtimes advertise for such a device, without matrix
-    /// instructions: kernels then take the register-tiled path, which serves everywhere.
+    /// How fragments of a matrix lie in registers, as CubeCL's CUDA runtime has it.
+    pub(super) fn of_matrices(self) -> TargetProperties {
+        let contiguous = |ctx: &_, ident, matrix: TypedHandle<MatrixType>| match ident {
+            MatrixIdent::A | MatrixIdent::B => 32 / matrix.deref(ctx).elem_ty.size_bits(ctx),
+            MatrixIdent::Accumulator => 2,
+        };
+        let mut properties = TargetProperties::default();
+        properties.mma.contiguous_elements = ContiguousElements::new(contiguous);
+        properties
+    }
+
+    /// What CubeCL's CUDA and HIP runtimes advertise for such a device; of the matrix instructions
+    /// only those that a kernel asks for, NVIDIA's. LLVM's back end has no asynchronous copies of
+    /// CubeCL's.
     pub(super) fn properties(self) -> DeviceProperties {
         let hardware = HardwareProperties {
             load_width: 128,
@@ -161,6 +177,14 @@ impl Target {
             let kind = Type::atomic(ElemType::UInt(kind));
             properties.register_atomic_type_usage(kind, AtomicUsage::all());
         }
+        if self.is_nvidia() {
+            let matmul = &mut properties.features.matmul;
+            let bf16 = ElemType::Float(FloatKind::BF16);
+            let cd_type = ElemType::Float(FloatKind::F32);
+            let product = MmaConfig { a_type: bf16, b_type: bf16, cd_type, m: 16, n: 8, k: 16 };
+            matmul.mma.insert(product);
+            matmul.ldmatrix.insert(bf16);
+        }
         let features = &mut properties.features;
         features.memory_reinterpret = true;
         features.alignment = true;
@@ -169,7 +193,6 @@ impl Target {
         features.plane.insert(Plane::NonUniformControlFlow);
         if self.is_nvidia() {
             features.plane.insert(Plane::Sync);
-            features.copy_async = true;
         }
         properties
     }

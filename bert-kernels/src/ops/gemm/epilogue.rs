@@ -78,8 +78,9 @@ pub(crate) fn finish_tile<EC: Float, N: Size, NC: Size>(
     }
 }
 
+/// Finishes `NC` neighbours, whose first is at (`row`, `column`).
 #[cube]
-fn finish_value<EC: Float, NC: Size>(
+pub(crate) fn finish_value<EC: Float, NC: Size>(
     value: Vector<f32, NC>,
     c: &mut [Vector<EC, NC>],
     bias: &ComptimeOption<Box<[Vector<f32, NC>]>>,

@@ -10,12 +10,19 @@
 //! core walks its own tiles (`panel`); on a GPU it is a pair of tiles in shared memory, filled by
 //! all units of a cube between barriers (`staged`). The sum over k is one sequential chain of
 //! fused multiply-adds an element, in ascending k, on every device: results are deterministic.
+//!
+//! Where planes have matrix instructions for bf16, they take the place of the register tile
+//! (`tensor`, `tensor_tile`, and `tensor_block` for the sizes): the chain then runs along k in steps of
+//! 16, whose sums the instruction makes.
 
 mod epilogue;
 mod panel;
 #[cfg(feature = "cases")]
 pub(crate) mod reference;
 mod staged;
+mod tensor;
+mod tensor_block;
+mod tensor_tile;
 mod tile_register;
 
 use cubecl::prelude::*;
@@ -26,6 +33,7 @@ use crate::lanes::{expect_u32, with_act};
 use crate::{Buffer, Context, DType, KernelError};
 use epilogue::Finish;
 use staged::Block;
+use tensor_block::block_for;
 use tile_register::Tile;
 
 /// Which operands are stored transposed.
@@ -124,7 +132,10 @@ pub fn gemm(ctx: &Context, args: Gemm<'_>) -> Result<(), KernelError> {
 /// those of C; operands may be parts of wider matrices.
 pub(crate) fn multiply(ctx: &Context, args: &Gemm<'_>, a_stride: usize, c_stride: usize) {
     let strides = Strides { a_stride, c_stride };
-    if ctx.shape().is_cpu() {
+    let halves = args.a.dtype() == DType::Bf16 && args.b.dtype() == DType::Bf16;
+    if ctx.shape().tensor_cores && halves {
+        with_act!(args.c.dtype(), EC => by_tensor_cores::<half::bf16, EC>(ctx, args, strides));
+    } else if ctx.shape().is_cpu() {
         with_act!(args.a.dtype(), EA => with_act!(args.b.dtype(), EB => with_act!(args.c.dtype(),
             EC => by_panels::<EA, EB, EC>(ctx, args, strides))));
     } else {
@@ -340,6 +351,51 @@ where
             block,
             args.transpose == Transpose::TN,
             b_transposed,
+            finish_of(args),
+        );
+    }
+}
+
+/// Widest power of two of elements that divides both distances and is at most 16 bytes.
+fn wide_lanes(dtype: DType, row: usize, stride: usize) -> usize {
+    1 << (row | stride).trailing_zeros().min((16 / dtype.size_bytes()).trailing_zeros())
+}
+
+#[allow(unsafe_code)]
+fn by_tensor_cores<E, EC>(ctx: &Context, args: &Gemm<'_>, Strides { a_stride, c_stride }: Strides)
+where
+    E: Float + CubeElement,
+    EC: Float + CubeElement,
+{
+    let &Gemm { a, b, c, m, n, k, transpose, .. } = args;
+    let block = block_for(m, n);
+    let b_stride = if transpose == Transpose::NT { k } else { n };
+    let tiles = m.div_ceil(block.rows) * n.div_ceil(block.columns);
+    let (bias, pre) = epilogue_args(args.epilogue);
+    // SAFETY: elements past an edge are not read and not stored; a copy begins at a multiple of its
+    // width because rows do.
+    unsafe {
+        tensor::gemm_tensor::launch_unchecked::<E, EC>(
+            ctx.client(),
+            CubeCount::Static(tiles as u32, 1, 1),
+            CubeDim::new_1d(block.units() as u32),
+            wide_lanes(a.dtype(), a_stride, a_stride),
+            wide_lanes(b.dtype(), b_stride, b_stride),
+            wide_lanes(c.dtype(), n, c_stride),
+            a.arg(),
+            b.arg(),
+            c.arg(),
+            bias,
+            pre,
+            m,
+            n,
+            k,
+            a_stride,
+            b_stride,
+            c_stride,
+            block,
+            block.a_stage(transpose != Transpose::TN),
+            block.b_stage(transpose == Transpose::NT),
             finish_of(args),
         );
     }

@@ -1,8 +1,7 @@
 //! The inner tile of the register path: an outer product a step of k, accumulated in registers.
 //!
 //! `acc[i][j] += a[i] · b[j]`, with rows i as scalars and columns j as vectors. Both blockings use
-//! it: on a CPU the operands come from panels in memory, on a GPU from shared memory. A tensor-core
-//! tile takes this one's place by filling the same accumulators from the same staged operands.
+//! it: on a CPU the operands come from panels in memory, on a GPU from shared memory.
 
 use cubecl::prelude::*;
 
