@@ -121,7 +121,12 @@ impl Operands {
             heads,
             head_width,
             max_length: lengths.iter().copied().max().unwrap_or(0),
-            dropout: (probability > 0.0).then_some(Dropout { probability, seed: 1, stream: 1 }),
+            dropout: (probability > 0.0).then_some(Dropout {
+                probability,
+                seed: 1,
+                stream: 1,
+                first: 0,
+            }),
         }
     }
 

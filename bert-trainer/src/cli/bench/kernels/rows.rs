@@ -16,7 +16,7 @@ use super::{Case, Launch, Size};
 use crate::model::{Head, ParameterTable};
 
 /// Dropout of the hidden states, as in the paper.
-const DROPOUT: Dropout = Dropout { probability: 0.1, seed: 1, stream: 1 };
+const DROPOUT: Dropout = Dropout { probability: 0.1, seed: 1, stream: 1, first: 0 };
 /// One token of so many is predicted.
 const TOKENS_PER_MASKED: usize = 7;
 
