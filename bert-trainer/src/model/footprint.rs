@@ -172,9 +172,9 @@ impl Parts<'_> {
         // A chunk is at most as wide as its logits are many.
         let words = (chunk / masked.max(1)).min(vocabulary);
         let scratch = self.scratch(&[
-            (Transpose::NT, words, hidden),
-            (Transpose::NN, hidden, words),
-            (Transpose::TN, hidden, masked),
+            (Transpose::NT, masked, words, hidden),
+            (Transpose::NN, masked, hidden, words),
+            (Transpose::TN, words, hidden, masked),
         ]);
         self.hidden(1) + self.masked(1) + bytes(chunk, DType::F32) + scratch
     }
@@ -188,11 +188,12 @@ impl Parts<'_> {
     /// The rows before either layer norm, and `more` of the backward pass that waits.
     fn layer_forward(&self, more: usize) -> u64 {
         let (hidden, wide) = (self.config.hidden_size, self.config.intermediate_size);
+        let tokens = self.pass.tokens;
         self.hidden(2 + more)
             + self.scratch(&[
-                (Transpose::NT, 3 * hidden, hidden),
-                (Transpose::NT, wide, hidden),
-                (Transpose::NT, hidden, wide),
+                (Transpose::NT, tokens, 3 * hidden, hidden),
+                (Transpose::NT, tokens, wide, hidden),
+                (Transpose::NT, tokens, hidden, wide),
             ])
     }
 
@@ -206,8 +207,10 @@ impl Parts<'_> {
         let tokens = self.pass.tokens;
         let linear = |inputs, outputs| {
             let sums = ops::bias_workspace_len(self.ctx, tokens, outputs);
-            let packed =
-                self.scratch(&[(Transpose::TN, inputs, tokens), (Transpose::NN, inputs, outputs)]);
+            let packed = self.scratch(&[
+                (Transpose::TN, outputs, inputs, tokens),
+                (Transpose::NN, tokens, inputs, outputs),
+            ]);
             bytes(sums, DType::F32).max(packed)
         };
         let delta = self.column(self.config.num_attention_heads);
@@ -220,9 +223,9 @@ impl Parts<'_> {
         output.max(intermediate).max(projections).max(norms)
     }
 
-    /// What the largest of these products packs, given columns and rows of their second operand.
-    fn scratch(&self, products: &[(Transpose, usize, usize)]) -> u64 {
-        let len = |&(how, n, k): &_| ops::gemm_scratch_len(self.ctx, how, self.dtype, n, k);
+    /// What the largest of these products of m, n and k packs.
+    fn scratch(&self, products: &[(Transpose, usize, usize, usize)]) -> u64 {
+        let len = |&(how, m, n, k): &_| ops::gemm_scratch_len(self.ctx, how, m, n, k);
         bytes(products.iter().map(len).max().unwrap_or(0), DType::F32)
     }
 }

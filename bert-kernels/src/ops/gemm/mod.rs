@@ -188,108 +188,127 @@ fn cpu_lanes(ctx: &Context) -> usize {
     (ctx.shape().load_width_bits as usize / 32).max(1)
 }
 
-/// Elements of f32 that [`gemm`] allocates while it runs: on a CPU, where a B of n columns and k rows
-/// cannot be read in vectors as it lies, the whole of it packed into panels.
+/// Elements of f32 that [`gemm`] allocates while it runs: on a CPU B packed into panels, and an A that is
+/// stored transposed packed into tiles.
 pub fn gemm_scratch_len(
     ctx: &Context,
     transpose: Transpose,
-    b: DType,
+    m: usize,
     n: usize,
     k: usize,
 ) -> usize {
-    let lanes = cpu_lanes(ctx);
-    // A panel of bf16 is widened once instead of once a tile of rows.
-    let packed = transpose == Transpose::NT || !n.is_multiple_of(lanes) || b == DType::Bf16;
-    match ctx.shape().is_cpu() && packed {
-        true => n.next_multiple_of(CPU_TILE.vectors * lanes) * k,
+    match ctx.shape().is_cpu() {
+        true => {
+            panels_len(ctx, n, k) + if transpose == Transpose::TN { tiles_len(m, k) } else { 0 }
+        }
         false => 0,
     }
 }
 
+fn panels_len(ctx: &Context, n: usize, k: usize) -> usize {
+    n.next_multiple_of(CPU_TILE.vectors * cpu_lanes(ctx)) * k
+}
+
+fn tiles_len(m: usize, k: usize) -> usize {
+    m.next_multiple_of(CPU_TILE.rows) * k
+}
+
 #[allow(unsafe_code)]
-fn by_panels<EA, EB, EC>(ctx: &Context, args: &Gemm<'_>, Strides { a_stride, c_stride }: Strides)
+fn by_panels<EA, EB, EC>(ctx: &Context, args: &Gemm<'_>, strides: Strides)
 where
     EA: Float + CubeElement,
     EB: Float + CubeElement,
     EC: Float + CubeElement,
 {
-    let &Gemm { a, b, c, m, n, k, .. } = args;
-    let shape = ctx.shape();
+    let &Gemm { a, b, m, n, k, .. } = args;
     let lanes = cpu_lanes(ctx);
-    let tile = CPU_TILE;
-    let dim = CubeDim::new_1d(shape.max_units_per_cube);
-    let count = CubeCount::Static(1, 1, 1);
-    let scratch = gemm_scratch_len(ctx, args.transpose, b.dtype(), n, k);
-    let c_lanes = c_lanes(lanes, n, c_stride);
-    let finish = finish_of(args);
+    let (count, dim) = cpu_cube(ctx);
+    let panels = ctx.empty(DType::F32, panels_len(ctx, n, k));
+    let b_transposed = args.transpose == Transpose::NT;
+    let b_lanes = if !b_transposed && n.is_multiple_of(lanes) { lanes } else { 1 };
+    // SAFETY: items are within the panels, and columns of B are clamped.
+    unsafe {
+        panel::pack_panels::launch_unchecked::<EB>(
+            ctx.client(),
+            count.clone(),
+            dim,
+            lanes,
+            b_lanes,
+            b.arg(),
+            panels.arg(),
+            n,
+            k,
+            CPU_TILE.vectors,
+            b_transposed,
+        );
+    }
+    if args.transpose != Transpose::TN {
+        return multiply_panels::<EA, EC>(ctx, args, a, &panels, strides, false);
+    }
+    let (rows, stride) = (CPU_TILE.rows, strides.a_stride);
+    let tiles = ctx.empty(DType::F32, tiles_len(m, k));
+    let whole = m.is_multiple_of(rows) && stride.is_multiple_of(rows);
+    // SAFETY: tiles are within their room, and rows of A are clamped.
+    unsafe {
+        panel::pack_tiles::launch_unchecked::<EA>(
+            ctx.client(),
+            count,
+            dim,
+            rows,
+            if whole { rows } else { 1 },
+            a.arg(),
+            tiles.arg(),
+            m,
+            k,
+            stride,
+        );
+    }
+    multiply_panels::<f32, EC>(ctx, args, &tiles, &panels, strides, true);
+}
+
+/// One cube of all cores.
+fn cpu_cube(ctx: &Context) -> (CubeCount, CubeDim) {
+    (CubeCount::Static(1, 1, 1), CubeDim::new_1d(ctx.shape().max_units_per_cube))
+}
+
+#[allow(unsafe_code)]
+fn multiply_panels<EA, EC>(
+    ctx: &Context,
+    args: &Gemm<'_>,
+    a: &Buffer,
+    panels: &Buffer,
+    Strides { a_stride, c_stride }: Strides,
+    a_packed: bool,
+) where
+    EA: Float + CubeElement,
+    EC: Float + CubeElement,
+{
+    let &Gemm { c, m, n, k, .. } = args;
+    let lanes = cpu_lanes(ctx);
+    let (count, dim) = cpu_cube(ctx);
     let (bias, pre) = epilogue_args(args.epilogue);
-    let a_transposed = args.transpose == Transpose::TN;
-    if scratch > 0 {
-        let panels = ctx.empty(DType::F32, scratch);
-        // SAFETY: items are within the panels, and columns of B are clamped.
-        unsafe {
-            panel::pack_panels::launch_unchecked::<EB>(
-                ctx.client(),
-                count.clone(),
-                dim,
-                lanes,
-                b.arg(),
-                panels.arg(),
-                n,
-                k,
-                tile.vectors,
-                args.transpose == Transpose::NT,
-            );
-        }
-        // SAFETY: rows and columns are clamped on load and checked on store.
-        unsafe {
-            panel::gemm_panels::launch_unchecked::<EA, f32, EC>(
-                ctx.client(),
-                count,
-                dim,
-                lanes,
-                c_lanes,
-                a.arg(),
-                panels.arg(),
-                c.arg(),
-                bias,
-                pre,
-                m,
-                n,
-                k,
-                a_stride,
-                c_stride,
-                tile,
-                a_transposed,
-                true,
-                finish,
-            );
-        }
-    } else {
-        // SAFETY: rows and columns are clamped on load and checked on store.
-        unsafe {
-            panel::gemm_panels::launch_unchecked::<EA, EB, EC>(
-                ctx.client(),
-                count,
-                dim,
-                lanes,
-                c_lanes,
-                a.arg(),
-                b.arg(),
-                c.arg(),
-                bias,
-                pre,
-                m,
-                n,
-                k,
-                a_stride,
-                c_stride,
-                tile,
-                a_transposed,
-                false,
-                finish,
-            );
-        }
+    // SAFETY: rows and columns are clamped on load and checked on store.
+    unsafe {
+        panel::gemm_panels::launch_unchecked::<EA, EC>(
+            ctx.client(),
+            count,
+            dim,
+            lanes,
+            c_lanes(lanes, n, c_stride),
+            a.arg(),
+            panels.arg(),
+            c.arg(),
+            bias,
+            pre,
+            m,
+            n,
+            k,
+            a_stride,
+            c_stride,
+            CPU_TILE,
+            a_packed,
+            finish_of(args),
+        );
     }
 }
 
