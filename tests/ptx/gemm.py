@@ -1,0 +1,112 @@
+"""Runs the PTX of every tensor-core product and compares what it computes with a product in f64.
+
+    cargo xtask gpu-compile -- --rows 'gemm bf16' --target sm_80 --target sm_90 --dump target/ptx
+    python tests/ptx/gemm.py target/ptx/sm_80 target/ptx/sm_90
+
+Needs numpy. The text of a kernel does not say how its operands lie: it passes if one of the three
+layouts, with what an epilogue may do, gives the right answer at every element.
+"""
+
+import argparse
+import itertools
+import math
+import re
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from interpreter import from_bf16, launch, to_bf16
+
+# Rows and columns of a tile, and bytes of shared memory of its cube.
+SMALL, LARGE = (64, 43_008), (128, 83_968)
+ERF = np.vectorize(math.erf)
+ACTIVATIONS = {
+    "none": lambda x: x,
+    "gelu": lambda x: 0.5 * x * (1 + ERF(x / math.sqrt(2))),
+    "tanh gelu": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+}
+
+
+def up(size, to):
+    return -(-size // to) * to
+
+
+def sizes(layout, lanes, tile):
+    """Sizes past the edge of a tile that allow the kernel's copies and stores, and no wider ones."""
+    a, b, c = lanes
+    m, n, k = tile + 7, up(tile + 19, c), 101
+    if layout == "TN":
+        return up(m, a), up(n, max(b, c)), k
+    if layout == "NN":
+        return m, up(n, max(b, c)), up(k, a)
+    return m, n, up(k, max(a, b))
+
+
+def grid(random, *shape):
+    """Values whose products are exact."""
+    return (random.integers(-8, 9, shape) / 8).astype(np.float32)
+
+
+def attempt(text, layout):
+    """What the kernel is if its operands lie like this, or why it is not that."""
+    lanes = [int(n) for n in re.search(r"na_(\d+)_nb_(\d+)_nc_(\d+)", text).groups()]
+    pointers = len(re.findall(r"\.param \.u64", text.split("{", 1)[0]))
+    # A large tile rounds rows up by 127.
+    tile, shared_bytes = LARGE if re.search(r"add\.s32 \s*%r\d+, %r\d+, 127;", text) else SMALL
+    low = "cvt.rn.bf16" in text
+    m, n, k = sizes(layout, lanes, tile)
+    random = np.random.default_rng(1)
+    a = grid(random, *((k, m) if layout == "TN" else (m, k)))
+    b = grid(random, *((n, k) if layout == "NT" else (k, n)))
+    product = (a.T if layout == "TN" else a).astype(np.float64) @ (b.T if layout == "NT" else b)
+    before, bias = grid(random, m, n), grid(random, n)
+    stored = to_bf16(before).tobytes() if low else before.tobytes()
+    # C, then a bias, then what is kept before the activation.
+    more = [stored, bias.tobytes(), stored][: pointers - 2]
+    scalars = struct.pack("<6I", m, n, k, a.shape[1], b.shape[1], n)
+    cubes = -(-m // tile) * -(-n // tile)
+    buffers = [to_bf16(a).tobytes(), to_bf16(b).tobytes(), *more]
+    try:
+        found = launch(text, buffers, scalars, cubes, shared_bytes)
+    except AssertionError as error:
+        return False, str(error)
+
+    def matrix(data):
+        return (from_bf16(data.view(np.uint16)) if low else data.view(np.float32)).reshape(m, n)
+
+    # A store rounds to 8 bits, or the sum is exact.
+    bound = 2.0**-8 * (np.abs(product).max() + 2) if low else 0.0
+    wrong = []
+    for accumulated, (name, activation) in itertools.product((False, True), ACTIVATIONS.items()):
+        pre = product + (before if accumulated else 0) + (bias if pointers > 3 else 0)
+        errors = [np.abs(matrix(found[2]) - activation(pre)).max()]
+        if pointers > 4:
+            errors.append(np.abs(matrix(found[4]) - pre).max())
+        what = f"{layout} {m}x{n}x{k}, {name}{', accumulated' if accumulated else ''}"
+        if max(errors) <= bound:
+            return True, f"{what}, error {max(errors):.2g}"
+        wrong.append((max(errors), what))
+    return False, "off by {:.2g} at best: {}".format(*min(wrong))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path, help="what gpu-compile dumped for a target")
+    failures = kernels = 0
+    for path in sorted(path for folder in parser.parse_args().folders for path in folder.glob("GemmTensor-*.ptx")):
+        text = path.read_text()
+        results = [attempt(text, layout) for layout in ("NN", "NT", "TN")]
+        passed = [said for good, said in results if good]
+        kernels += 1
+        failures += not passed
+        print(path.parent.name, path.stem, "ok:" if passed else "WRONG:", passed[0] if passed else results)
+    print(f"{kernels - failures} of {kernels} kernels are right")
+    sys.exit(failures > 0 or kernels == 0)
+
+
+if __name__ == "__main__":
+    main()
