@@ -57,6 +57,10 @@ fn run(args: &Args) -> Result<(), String> {
     // AMD's linker inside LLVM keeps global state, so one thread a vendor.
     let (nvidia, amd): (Vec<Target>, Vec<Target>) =
         targets.iter().partition(|target| target.is_nvidia());
+    // LLVM makes a list of its targets when it first compiles for one, and two threads would spoil it.
+    for first in [nvidia.first(), amd.first()].into_iter().flatten() {
+        compile_one(*first)?;
+    }
     let rows = &args.rows;
     let of_vendor = |targets: Vec<Target>| -> Result<Vec<Swept>, String> {
         targets.into_iter().map(|target| sweep(target, rows)).collect()
@@ -79,11 +83,24 @@ fn run(args: &Args) -> Result<(), String> {
         }
     }
     if let Some(path) = &args.report {
-        let text = format!("{:#}\n", Value::Array(report));
+        let text = format!("{:#}\n", Value::Array(report.clone()));
         write(path, text.as_bytes())?;
     }
     print_table(&swept);
-    verdict(&swept)
+    print_registers(&report);
+    verdict(&swept)?;
+    spills(&report)
+}
+
+/// Any one row.
+fn compile_one(target: Target) -> Result<(), String> {
+    let device = Device::new(target).map_err(|error| error.to_string())?;
+    let work = |ctx: &bert_kernels::Context| {
+        if let Some(case) = cases::all().first() {
+            let _ = catch_unwind(AssertUnwindSafe(|| (case.run)(ctx)));
+        }
+    };
+    device.compiled_for("start", work).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// All rows on one target.
@@ -112,6 +129,11 @@ fn sweep(target: Target, rows: &str) -> Result<Swept, String> {
     Ok(Swept { target, kernels: device.compiled(), launches })
 }
 
+/// The kernel on tensor cores, and what it is made of; how wide its copies are depends on the sizes.
+const TENSOR_KERNEL: &str = "GemmTensor";
+const TENSOR_INSTRUCTIONS: [(&str, &str); 3] =
+    [("mma", "mma.sync"), ("ldmatrix", "ldmatrix.sync"), ("copies_of_16", ", 16, ")];
+
 fn entry(target: Target, kernel: &Compiled, ptxas: Option<&Path>) -> Result<Value, String> {
     let (op, dtype) = kernel.label.split_once(' ').unwrap_or((&kernel.label, ""));
     let mut entry = Map::new();
@@ -126,6 +148,12 @@ fn entry(target: Target, kernel: &Compiled, ptxas: Option<&Path>) -> Result<Valu
         Ok(code) => {
             entry.insert("bytes".into(), json!(code.bytes.len()));
             entry.insert("shared_memory_bytes".into(), json!(code.shared_memory_bytes));
+            if target.is_nvidia() && kernel.kernel == TENSOR_KERNEL {
+                let text = String::from_utf8_lossy(&code.bytes);
+                for (key, instruction) in TENSOR_INSTRUCTIONS {
+                    entry.insert(key.into(), json!(text.contains(instruction)));
+                }
+            }
             if let (Some(ptxas), true) = (ptxas, target.is_nvidia()) {
                 entry.extend(assembled(ptxas, target, &code.bytes)?);
             }
@@ -233,6 +261,63 @@ fn print_table(swept: &[Swept]) {
             of_target.kernels.len()
         );
     }
+}
+
+/// Bytes of a unit that may lie in memory instead of registers. The assembler moves a few words that a
+/// loop does not use, so that one more cube fits; more than that is a kernel with too many registers.
+const MOST_SPILLED_BYTES: u64 = 64;
+
+fn spilled_bytes(entry: &Value) -> Option<u64> {
+    Some(entry["spill_store_bytes"].as_u64()? + entry["spill_load_bytes"].as_u64()?)
+}
+
+/// One line a kernel: on each target of NVIDIA the most registers and spilled bytes of a unit and shared
+/// memory of a cube, of all variants. Nothing where there was no assembler.
+fn print_registers(report: &[Value]) {
+    let mut most: BTreeMap<[&str; 3], [u64; 3]> = BTreeMap::new();
+    for entry in report {
+        let name = ["op", "kernel", "target"].map(|key| entry[key].as_str().unwrap_or_default());
+        let numbers = (entry["registers"].as_u64(), spilled_bytes(entry));
+        if let (Some(registers), Some(spilled)) = numbers {
+            let shared = entry["shared_memory_bytes"].as_u64().unwrap_or(0);
+            let line = most.entry(name).or_default();
+            for (most, here) in line.iter_mut().zip([registers, spilled, shared]) {
+                *most = here.max(*most);
+            }
+        }
+    }
+    if most.is_empty() {
+        return;
+    }
+    println!(
+        "\n{:<22} {:<28} {:<8} {:>9} {:>13} {:>12}",
+        "op", "kernel", "target", "registers", "spilled bytes", "shared bytes"
+    );
+    for ([op, kernel, target], [registers, spilled, shared]) in most {
+        println!("{op:<22} {kernel:<28} {target:<8} {registers:>9} {spilled:>13} {shared:>12}");
+    }
+}
+
+fn spills(report: &[Value]) -> Result<(), String> {
+    let mut wrong = Vec::new();
+    for entry in report {
+        let name =
+            || ["target", "op", "dtype", "kernel"].map(|key| entry[key].as_str().unwrap_or("?"));
+        if let Some(reason) = entry["ptxas_error"].as_str() {
+            wrong.push(format!("{}: the assembler refuses it: {reason}", name().join(" ")));
+        }
+        if let Some(bytes) = spilled_bytes(entry).filter(|bytes| *bytes > MOST_SPILLED_BYTES) {
+            wrong.push(format!("{}: {bytes} bytes of a unit spilled", name().join(" ")));
+        }
+        // A product on tensor cores without one of its instructions would be right, and slow.
+        for key in ["mma", "ldmatrix"] {
+            if entry[key] == false {
+                wrong.push(format!("{}: no {key} in its code", name().join(" ")));
+            }
+        }
+    }
+    wrong.iter().for_each(|line| eprintln!("{line}"));
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{} failures", wrong.len())) }
 }
 
 fn op_of(kernel: &Compiled) -> &str {
