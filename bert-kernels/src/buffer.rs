@@ -14,6 +14,8 @@ pub enum DType {
     F32,
     /// bfloat16: 8 bits of exponent, 7 of fraction.
     Bf16,
+    /// IEEE half precision: 5 bits of exponent, 10 of fraction; 65,504 is the largest value.
+    F16,
     /// Unsigned 32-bit integers: token ids, offsets, labels.
     U32,
 }
@@ -23,7 +25,7 @@ impl DType {
     pub const fn size_bytes(self) -> usize {
         match self {
             Self::F32 | Self::U32 => 4,
-            Self::Bf16 => 2,
+            Self::Bf16 | Self::F16 => 2,
         }
     }
 }
@@ -33,6 +35,7 @@ impl std::fmt::Display for DType {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
             Self::U32 => "u32",
         })
     }
@@ -104,11 +107,11 @@ impl Buffer {
             && self.len == other.len
     }
 
-    /// The memory of a f32 buffer as `len` elements of bf16: scratch of another type.
-    pub(crate) fn as_bf16(&self, len: usize) -> Self {
+    /// The memory of a f32 buffer as `len` elements of `dtype`: scratch of another type.
+    pub(crate) fn reinterpret(&self, dtype: DType, len: usize) -> Self {
         let bytes = self.len * self.dtype.size_bytes();
-        assert!(len * DType::Bf16.size_bytes() <= bytes, "{len} elements of bf16 in {bytes} bytes");
-        Self { handle: self.handle.clone(), dtype: DType::Bf16, len }
+        assert!(len * dtype.size_bytes() <= bytes, "{len} elements of {dtype} in {bytes} bytes");
+        Self { handle: self.handle.clone(), dtype, len }
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -149,6 +152,7 @@ impl Buffer {
         let expected = match expected {
             DType::F32 => "f32",
             DType::Bf16 => "bf16",
+            DType::F16 => "f16",
             DType::U32 => "u32",
         };
         Err(KernelError::DType { op, operand, expected, found: self.dtype })

@@ -9,7 +9,7 @@ use cubecl::features::MmaConfig;
 use cubecl::future::reader::read_sync;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::{Device, MemoryScope};
-use half::bf16;
+use half::{bf16, f16};
 
 use crate::{Buffer, DType, KernelError};
 
@@ -239,6 +239,12 @@ impl Context {
         self.upload_bytes(bytemuck::cast_slice(&rounded), DType::Bf16, values.len())
     }
 
+    /// Rounds `values` to half precision and copies them to the device; past 65,504 they are infinite.
+    pub fn upload_f16(&self, values: &[f32]) -> Buffer {
+        let rounded: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+        self.upload_bytes(bytemuck::cast_slice(&rounded), DType::F16, values.len())
+    }
+
     /// Copies `values` to the device.
     pub fn upload_u32(&self, values: &[u32]) -> Buffer {
         self.upload_bytes(bytemuck::cast_slice(values), DType::U32, values.len())
@@ -265,7 +271,7 @@ impl Context {
         Ok(())
     }
 
-    /// Copies a floating-point buffer to the host, widening bfloat16.
+    /// Copies a floating-point buffer to the host, widening bf16 and f16.
     ///
     /// # Errors
     ///
@@ -278,10 +284,14 @@ impl Context {
                 let values: Vec<bf16> = bytemuck::pod_collect_to_vec(&bytes);
                 Ok(values.into_iter().map(bf16::to_f32).collect())
             }
+            DType::F16 => {
+                let values: Vec<f16> = bytemuck::pod_collect_to_vec(&bytes);
+                Ok(values.into_iter().map(f16::to_f32).collect())
+            }
             found => Err(KernelError::DType {
                 op: "read_f32",
                 operand: "buffer",
-                expected: "f32 or bf16",
+                expected: "f32, bf16 or f16",
                 found,
             }),
         }

@@ -13,6 +13,10 @@ macro_rules! with_act {
                 type $act = half::bf16;
                 $body
             }
+            $crate::DType::F16 => {
+                type $act = half::f16;
+                $body
+            }
             _ => {
                 type $act = f32;
                 $body

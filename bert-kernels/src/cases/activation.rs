@@ -1,6 +1,6 @@
 //! Rows of `ops/activation.rs`; the forward pass has its rows in `gemm`.
 
-use super::{Bound, Case, CaseFailure, Random, check_gradient, compare, epsilon, upload, widen};
+use super::{Bound, Case, CaseFailure, Random, check_gradient, compare, upload, widen};
 use crate::ops::activation::reference;
 use crate::ops::{self, Activation, ActivationBackward};
 use crate::{Context, DType};
@@ -15,7 +15,7 @@ const ALL: [Activation; 4] =
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for activation in ALL {
             for len in [1, 16, 1000, 4099, 70_000] {
                 for in_place in [false, true] {
@@ -60,7 +60,8 @@ fn backward(
         .zip(&widen(&pre))
         .map(|(d, &x)| d * reference::derivative(x, activation))
         .collect();
-    let bound = Bound::relative("ACTIVATION_BACKWARD_ERROR", epsilon(dtype))
+    let bound = Bound::relative("ACTIVATION_BACKWARD_ERROR", 0.0)
+        .stored_as(dtype)
         .or_absolute(ACTIVATION_BACKWARD_ERROR);
     compare("d_pre", &ctx.read_f32(&d_pre)?, &expected, bound)
 }

@@ -1,8 +1,7 @@
 //! Rows of `ops/attention/`.
 
 use super::{
-    Bound, Case, CaseFailure, Random, check_gradient, compare, epsilon, expect, round_to, upload,
-    widen,
+    Bound, Case, CaseFailure, Random, check_gradient, compare, expect, round_to, upload, widen,
 };
 use crate::lanes::EXP_ERROR;
 use crate::ops::attention::reference::Batch;
@@ -50,7 +49,7 @@ pub(super) fn rows() -> Vec<Case> {
         (&[40], 12, 64, true),
         (&[7, 33], 2, 32, true),
     ];
-    let bf16_sizes: [(&[usize], usize, usize, bool); 5] = [
+    let half_sizes: [(&[usize], usize, usize, bool); 5] = [
         (&[1], 2, 64, false),
         (&[128, 17, 33], 2, 64, true),
         (&[129, 40], 2, 64, true),
@@ -58,7 +57,11 @@ pub(super) fn rows() -> Vec<Case> {
         (&[31, 9], 1, 17, true),
     ];
     let mut rows = Vec::new();
-    for (dtype, sizes) in [(DType::F32, &f32_sizes[..]), (DType::Bf16, &bf16_sizes[..])] {
+    for (dtype, sizes) in [
+        (DType::F32, &f32_sizes[..]),
+        (DType::Bf16, &half_sizes[..]),
+        (DType::F16, &half_sizes[..]),
+    ] {
         for &(lengths, heads, head_width, drops) in sizes {
             let dropout = drops.then_some(DROPOUT);
             let row = Row { lengths: lengths.to_vec(), heads, head_width, dtype, dropout };
@@ -106,7 +109,7 @@ impl Row {
     }
 
     fn bound(&self, name: &'static str, error: f64) -> Bound {
-        Bound::of_max(name, error).and_relative(epsilon(self.dtype))
+        Bound::of_max(name, error).stored_as(self.dtype)
     }
 
     /// Queues the forward pass over sequences of `lengths`; returns out and lse.

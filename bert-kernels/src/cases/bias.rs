@@ -12,7 +12,7 @@ fn bias_sum_error(rows: usize) -> f64 {
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for (tokens, n) in [(1, 1), (3, 2), (63, 24), (64, 130), (65, 128), (1000, 384)] {
             let name = format!("backward T={tokens} n={n}");
             rows.push(Case::new("bias", name, dtype, move |ctx| backward(ctx, tokens, n, dtype)));

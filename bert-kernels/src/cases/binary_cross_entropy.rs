@@ -1,7 +1,7 @@
 //! Rows of `ops/binary_cross_entropy.rs`.
 
 use super::{
-    Bound, Case, CaseFailure, Random, check_gradient, compare, compare_u32, epsilon, upload, widen,
+    Bound, Case, CaseFailure, Random, check_gradient, compare, compare_u32, upload, widen,
 };
 use crate::ops::binary_cross_entropy::reference;
 use crate::ops::{self, BinaryCrossEntropyBackward, BinaryCrossEntropyForward};
@@ -19,7 +19,7 @@ const BINARY_GRADIENT_ERROR: f64 = 4.0 * 16.0 / 16_777_216.0;
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for (count, classes) in [(1, 1), (300, 2), (5, 3), (16, 16), (7, 77), (2, 1001), (3, 2048)]
         {
             for weighted in [false, true] {
@@ -95,7 +95,8 @@ fn both(
     compare("loss", &ctx.read_f32(&loss)?, &expected, bound)?;
     compare_u32("correct", &ctx.read_u32(&correct)?, &right)?;
     let gradient = reference::backward(&logits, &targets, &weights, f64::from(scale));
-    let bound = Bound::relative("BINARY_GRADIENT_ERROR", epsilon(dtype))
+    let bound = Bound::relative("BINARY_GRADIENT_ERROR", 0.0)
+        .stored_as(dtype)
         .or_absolute(BINARY_GRADIENT_ERROR * f64::from(scale) / classes as f64);
     compare("d_logits", &ctx.read_f32(&d_logits)?, &gradient, bound)?;
     let loss = |x: &[f64]| {

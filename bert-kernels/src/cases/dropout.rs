@@ -1,6 +1,6 @@
 //! Rows of `ops/dropout.rs`.
 
-use super::{Bound, Case, Random, compare, epsilon, expect, upload, widen};
+use super::{Bound, Case, Random, compare, expect, upload, widen};
 use crate::DType;
 use crate::ops::dropout::reference;
 use crate::ops::{self, Dropout, DropoutArgs};
@@ -10,7 +10,7 @@ const DROPOUT_ERROR: f64 = 2.0 * 5.97e-8;
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for len in [1usize, 7, 16, 129, 4096, 5000] {
             for probability in [0.0f32, 0.1, 0.5] {
                 for in_place in [false, true] {
@@ -34,7 +34,7 @@ fn row(dtype: DType, len: usize, probability: f32, in_place: bool) -> Case {
         ops::dropout(ctx, DropoutArgs { x: &input, out: &out, dropout })?;
         let found = ctx.read_f32(&out)?;
         let expected = reference::dropout(&widen(&x), dropout);
-        let bound = Bound::relative("DROPOUT_ERROR", DROPOUT_ERROR).and_relative(epsilon(dtype));
+        let bound = Bound::relative("DROPOUT_ERROR", DROPOUT_ERROR).stored_as(dtype);
         compare("out", &found, &expected, bound)?;
         // Kept and dropped are exact, whatever the bound.
         expect(

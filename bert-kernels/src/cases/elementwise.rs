@@ -6,7 +6,7 @@ use crate::{Context, DType};
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for len in [1, 2, 15, 16, 130, 4096, 100_003] {
             rows.push(Case::new("elementwise", format!("n={len}"), dtype, move |ctx| {
                 all(ctx, len, dtype)
@@ -35,7 +35,7 @@ fn all(ctx: &Context, len: usize, dtype: DType) -> Result<(), CaseFailure> {
     compare("fill", &ctx.read_f32(&filled)?, &vec![1.5; len], Bound::EXACT)?;
     // One rounding to f32, one to the type.
     let expected: Vec<f64> = widen(&x).iter().zip(widen(&y)).map(|(x, y)| x + y).collect();
-    let bound = Bound::relative("one rounding", epsilon(DType::F32)).and_relative(epsilon(dtype));
+    let bound = Bound::relative("one rounding", epsilon(DType::F32)).stored_as(dtype);
     compare("add_assign", &ctx.read_f32(&sum)?, &expected, bound)?;
     let expected: Vec<f64> = y.iter().map(|&y| f64::from(round_to(y, dtype))).collect();
     compare("cast", &ctx.read_f32(&cast)?, &expected, Bound::EXACT)?;

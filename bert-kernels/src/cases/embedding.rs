@@ -1,8 +1,6 @@
 //! Rows of `ops/embedding.rs`.
 
-use super::{
-    Bound, Case, CaseFailure, Random, check_gradient, compare, epsilon, expect, upload, widen,
-};
+use super::{Bound, Case, CaseFailure, Random, check_gradient, compare, expect, upload, widen};
 use crate::ops::embedding::reference;
 use crate::ops::{self, EmbeddingBackward, EmbeddingForward, group_rows};
 use crate::{Context, DType};
@@ -19,7 +17,7 @@ const SEGMENTS: usize = 2;
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for (tokens, hidden) in [(1, 8), (3, 24), (129, 128), (17, 130), (40, 768), (1500, 16)] {
             let name = format!("forward T={tokens} H={hidden}");
             rows.push(Case::new("embedding", name, dtype, move |ctx| {
@@ -60,8 +58,7 @@ fn forward(ctx: &Context, tokens: usize, hidden: usize, dtype: DType) -> Result<
         .zip(&indices)
         .map(|(table, index)| (table.as_slice(), index.as_slice()))
         .collect();
-    let bound =
-        Bound::of_max("EMBEDDING_SUM_ERROR", EMBEDDING_SUM_ERROR).and_relative(epsilon(dtype));
+    let bound = Bound::of_max("EMBEDDING_SUM_ERROR", EMBEDDING_SUM_ERROR).stored_as(dtype);
     compare("out", &found, &reference::forward(&pairs, hidden), bound)
 }
 

@@ -11,7 +11,7 @@ const HALF_STEP_ERROR: f64 = 127.0 * 4.0 / 16_777_216.0;
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for (count, width, group) in [
             (1, 1, 1),
             (5, 7, 7),
@@ -49,6 +49,8 @@ fn check(
 ) -> Result<(), CaseFailure> {
     let mut random = Random::new((rows * width) as u64);
     let mut x = random.values(rows * width, 3.0, dtype);
+    // Near the largest value of the type.
+    let huge = if dtype == DType::F16 { 1e4 } else { 1e30 };
     for (number, row) in x.chunks_mut(width).enumerate() {
         match number % 5 {
             // Ties: the largest is 127, so that halves stay halves.
@@ -57,7 +59,7 @@ fn check(
                 row[0] = -127.0;
             }
             2 => row.iter_mut().for_each(|x| *x *= 1e-32),
-            3 => row.iter_mut().for_each(|x| *x *= 1e30),
+            3 => row.iter_mut().for_each(|x| *x *= huge),
             4 => row.fill(0.0),
             _ => {}
         }

@@ -34,7 +34,7 @@ const TRANSPOSES: [Transpose; 3] = [Transpose::NN, Transpose::NT, Transpose::TN]
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for &size @ (m, n, k) in SIZES {
             for transpose in TRANSPOSES {
                 for (accumulate, c_dtype) in [(false, dtype), (true, DType::F32)] {
@@ -114,7 +114,7 @@ fn product(
             *expected += f64::from(*before);
         }
     }
-    let bound = Bound::of_max("gemm_sum_error", gemm_sum_error(k)).and_relative(epsilon(c_dtype));
+    let bound = Bound::of_max("gemm_sum_error", gemm_sum_error(k)).stored_as(c_dtype);
     compare("c", &found, &expected, bound)
 }
 
@@ -153,11 +153,10 @@ fn with_epilogue(
     let product = reference::product(&widen(&a), &widen(&b), (m, n, k), Transpose::NT);
     let (expected_pre, expected) = reference::epilogue(&product, &widen(&bias), activation);
     let error = gemm_sum_error(k) + GEMM_ACTIVATION_ERROR;
-    let bound =
-        Bound::of_max("gemm_sum_error + GEMM_ACTIVATION_ERROR", error).and_relative(epsilon(dtype));
+    let bound = Bound::of_max("gemm_sum_error + GEMM_ACTIVATION_ERROR", error).stored_as(dtype);
     compare("c", &found, &expected, bound)?;
     if activation.is_some() {
-        let bound = Bound::of_max("gemm_sum_error", gemm_sum_error(k)).and_relative(epsilon(dtype));
+        let bound = Bound::of_max("gemm_sum_error", gemm_sum_error(k)).stored_as(dtype);
         compare("pre", &ctx.read_f32(&pre)?, &expected_pre, bound)?;
     }
     Ok(())

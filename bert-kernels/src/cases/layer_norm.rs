@@ -37,7 +37,7 @@ struct Row {
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for (tokens, hidden) in [(1, 8), (2, 24), (33, 128), (5, 130), (7, 768), (700, 16), (3, 17)]
         {
             for (residual, dropout) in
@@ -70,7 +70,7 @@ impl Row {
     }
 
     fn act_bound(&self, name: &'static str, error: f64) -> Bound {
-        Bound::of_max(name, error).and_relative(epsilon(self.dtype))
+        Bound::of_max(name, error).stored_as(self.dtype)
     }
 
     fn forward(&self, ctx: &Context) -> Result<(), CaseFailure> {

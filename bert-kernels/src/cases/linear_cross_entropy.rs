@@ -15,19 +15,19 @@ use crate::{Context, DType};
 
 /// One more f32 addition a chunk to each log Σ exp, of which there are at most 20 here.
 const CHUNKED_LSE_ERROR: f64 = CROSS_ENTROPY_LSE_ERROR + 20.0 * 1e-6;
-/// Terms of the products: softmax's error, and where the gradients are stored in bf16 their
+/// Terms of the products: softmax's error, and where the gradients are stored in 16 bits their
 /// rounding, each as a fraction of the largest result.
 fn product_error(dtype: DType) -> f64 {
     10.0 * CROSS_ENTROPY_SOFTMAX_ERROR
         + match dtype {
-            DType::Bf16 => 2.0 * epsilon(DType::Bf16),
+            DType::Bf16 | DType::F16 => 2.0 * epsilon(dtype),
             _ => 0.0,
         }
 }
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for (count, vocabulary, width) in [
             (1, 1, 8),
             (5, 100, 24),
@@ -61,7 +61,9 @@ fn both(
     let targets = draw_targets(&mut random, rows, vocabulary);
     let d_weight_before = random.values(vocabulary * width, 0.01, DType::F32);
     let d_bias_before = random.values(vocabulary, 0.01, DType::F32);
-    let scale = 1.0 / rows as f32;
+    // f16 has no gradients below 2⁻²⁴, so there a loss is scaled, as a training scales it.
+    let loss_scale = if dtype == DType::F16 { 1024.0 } else { 1.0 };
+    let scale = loss_scale / rows as f32;
 
     let hidden_buffer = upload(ctx, &hidden, dtype);
     let weight_buffer = upload(ctx, &weight, dtype);
@@ -149,7 +151,7 @@ fn both(
         // Where everything is ignored or certain the largest result may be 0.
         1e-7,
     );
-    let hidden_bound = bound.and_relative(epsilon(dtype));
+    let hidden_bound = bound.stored_as(dtype);
     compare("d_hidden", &ctx.read_f32(&d_hidden)?, &expected_hidden, hidden_bound)?;
     let expected = plus(&expected_weight, &d_weight_before);
     compare("d_weight", &ctx.read_f32(&d_weight)?, &expected, bound)?;

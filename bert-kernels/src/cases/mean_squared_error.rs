@@ -1,8 +1,6 @@
 //! Rows of `ops/mean_squared_error.rs`.
 
-use super::{
-    Bound, Case, CaseFailure, Random, check_gradient, compare, epsilon, expect, upload, widen,
-};
+use super::{Bound, Case, CaseFailure, Random, check_gradient, compare, expect, upload, widen};
 use crate::ops::mean_squared_error::reference;
 use crate::ops::{self, SquaredErrorBackward, SquaredErrorForward};
 use crate::{Context, DType};
@@ -15,11 +13,10 @@ const SQUARED_ERROR_GRADIENT_ERROR: f64 = 3.0 / 16_777_216.0;
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for (count, width) in [(1, 1), (300, 1), (5, 3), (16, 16), (9, 130), (2, 1001), (3, 4096)] {
-            for target in [DType::F32, DType::Bf16] {
-                // Of f32 predictions the targets are f32.
-                if dtype == DType::F32 && target != DType::F32 {
+            for target in [DType::F32, DType::Bf16, DType::F16] {
+                if target != DType::F32 && target != dtype {
                     continue;
                 }
                 rows.push(Case::new(
@@ -86,7 +83,7 @@ fn both(
     let gradient = reference::backward(&prediction, &wide_target, f64::from(scale), width);
     let found = ctx.read_f32(&d_prediction)?;
     let bound = Bound::relative("SQUARED_ERROR_GRADIENT_ERROR", SQUARED_ERROR_GRADIENT_ERROR)
-        .and_relative(epsilon(dtype));
+        .stored_as(dtype);
     compare("d_prediction", &found, &gradient, bound)?;
     for (at, (target, found)) in target.iter().zip(&found).enumerate() {
         expect(!target.is_nan() || *found == 0.0, || {

@@ -101,13 +101,13 @@ pub fn all() -> Vec<Case> {
 pub fn supports(ctx: &Context, dtype: DType) -> bool {
     use cubecl::features::TypeUsage;
     use cubecl::prelude::*;
-    match dtype {
-        DType::F32 | DType::U32 => true,
-        DType::Bf16 => {
-            let uses = half::bf16::supported_uses(ctx.client());
-            uses.contains(TypeUsage::Conversion) && uses.contains(TypeUsage::Buffer)
-        }
-    }
+    let uses = match dtype {
+        DType::F32 | DType::U32 => return true,
+        DType::Bf16 => half::bf16::supported_uses(ctx.client()),
+        DType::F16 => half::f16::supported_uses(ctx.client()),
+    };
+    // Kernels compute in f32, whatever values are stored in.
+    uses.contains(TypeUsage::Conversion) && uses.contains(TypeUsage::Buffer)
 }
 
 /// Seeded draws for inputs: splitmix64, so a row's values never depend on another row.
@@ -149,14 +149,16 @@ impl Random {
 pub fn round_to(value: f32, dtype: DType) -> f32 {
     match dtype {
         DType::Bf16 => half::bf16::from_f32(value).to_f32(),
+        DType::F16 => half::f16::from_f32(value).to_f32(),
         DType::F32 | DType::U32 => value,
     }
 }
 
-/// Copies `values` to the device as `dtype` (f32 or bf16).
+/// Copies `values` to the device as `dtype` (f32, bf16 or f16).
 pub fn upload(ctx: &Context, values: &[f32], dtype: DType) -> Buffer {
     match dtype {
         DType::Bf16 => ctx.upload_bf16(values),
+        DType::F16 => ctx.upload_f16(values),
         DType::F32 | DType::U32 => ctx.upload_f32(values),
     }
 }
@@ -171,6 +173,7 @@ pub fn epsilon(dtype: DType) -> f64 {
     match dtype {
         DType::F32 | DType::U32 => 2f64.powi(-24),
         DType::Bf16 => 2f64.powi(-8),
+        DType::F16 => 2f64.powi(-11),
     }
 }
 
@@ -204,14 +207,18 @@ impl Bound {
 
     /// The same bound with `absolute` added.
     pub const fn or_absolute(mut self, absolute: f64) -> Self {
-        self.absolute = absolute;
+        self.absolute += absolute;
         self
     }
 
-    /// The same bound with a fraction of each element's own reference added, as where the result
-    /// is stored in a narrower type: pass [`epsilon`] of it.
-    pub fn and_relative(mut self, relative: f64) -> Self {
-        self.relative += relative;
+    /// The same bound for a result that is stored as `dtype`: one rounding to it more, which is
+    /// [`epsilon`] of the element, and in f16 half the distance of its subnormals, 2⁻²⁵. The other
+    /// types' subnormals are below what any bound here notices.
+    pub fn stored_as(mut self, dtype: DType) -> Self {
+        self.relative += epsilon(dtype);
+        if dtype == DType::F16 {
+            self.absolute += 2f64.powi(-25);
+        }
         self
     }
 }

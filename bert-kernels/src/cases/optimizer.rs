@@ -20,10 +20,15 @@ pub(super) fn rows() -> Vec<Case> {
         let name = format!("global_norm n={len}");
         rows.push(Case::new("optimizer", name, DType::F32, move |ctx| global_norm(ctx, len)));
     }
-    for (blocks, max_norm, low) in [(1, 0.0, false), (5, 1.0, true), (300, 1e6, true)] {
+    for (blocks, max_norm, low) in [
+        (1, 0.0, None),
+        (5, 1.0, Some(DType::Bf16)),
+        (300, 1e6, Some(DType::Bf16)),
+        (5, 1.0, Some(DType::F16)),
+    ] {
         for (lamb, rated) in [(false, false), (true, false), (false, true), (true, true)] {
             let op = if lamb { "lamb" } else { "adamw" };
-            let dtype = if low { DType::Bf16 } else { DType::F32 };
+            let dtype = low.unwrap_or(DType::F32);
             let how = if rated { " rates" } else { "" };
             let name = format!("{op} blocks={blocks} clip={max_norm}{how}");
             rows.push(Case::new("optimizer", name, dtype, move |ctx| {
@@ -57,7 +62,7 @@ fn steps(
     ctx: &Context,
     blocks: usize,
     max_norm: f32,
-    low: bool,
+    low: Option<DType>,
     lamb: bool,
     rated: bool,
 ) -> Result<(), CaseFailure> {
@@ -88,7 +93,7 @@ fn steps(
     let tensors_buffer = ctx.upload_u32(&tensors);
     let tensor_of_block = ctx.upload_u32(&tensor_of_block);
     let ratios = ctx.empty(DType::F32, tensors.len() - 1);
-    let low_buffer = low.then(|| ctx.empty(DType::Bf16, n));
+    let low_buffer = low.map(|dtype| ctx.empty(dtype, n));
 
     let mut expected = widen(&param);
     let (mut expected_m, mut expected_v) = (vec![0.0; n], vec![0.0; n]);
@@ -192,7 +197,7 @@ fn steps(
     }
     if let Some(low) = low_buffer {
         let rounded: Vec<f64> =
-            found.iter().map(|&p| f64::from(round_to(p, DType::Bf16))).collect();
+            found.iter().map(|&p| f64::from(round_to(p, low.dtype()))).collect();
         compare("low", &ctx.read_f32(&low)?, &rounded, Bound::EXACT)?;
     }
     Ok(())

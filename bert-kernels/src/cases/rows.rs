@@ -7,7 +7,7 @@ use crate::{Context, DType};
 
 pub(super) fn rows() -> Vec<Case> {
     let mut rows = Vec::new();
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
         for (tokens, masked, hidden) in [(1, 1, 1), (7, 3, 24), (300, 45, 128), (20, 20, 130)] {
             rows.push(Case::new(
                 "rows",
@@ -60,7 +60,7 @@ fn both(
     let gradient = reference::scatter(&widen(&d_out), &index, tokens, hidden);
     let expected: Vec<f64> =
         gradient.iter().zip(widen(&before)).map(|(gradient, before)| gradient + before).collect();
-    let bound = Bound::relative("one rounding", epsilon(DType::F32)).and_relative(epsilon(dtype));
+    let bound = Bound::relative("one rounding", epsilon(DType::F32)).stored_as(dtype);
     compare("d_x", &ctx.read_f32(&d_x)?, &expected, bound)?;
     let d_out = widen(&d_out);
     let loss = |x: &[f64]| {

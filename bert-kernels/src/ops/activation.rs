@@ -32,7 +32,7 @@ pub enum Activation {
 
 /// Operands of [`activation_backward`].
 pub struct ActivationBackward<'a> {
-    /// Gradient of the activation's result, any length, f32 or bf16.
+    /// Gradient of the activation's result, any length, f32, bf16 or f16.
     pub d_out: &'a Buffer,
     /// The value before the activation, like `d_out`.
     pub pre: &'a Buffer,

@@ -11,7 +11,7 @@ use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`bias_backward`].
 pub struct BiasBackward<'a> {
-    /// Gradient of the sum `[T, n]`, f32 or bf16.
+    /// Gradient of the sum `[T, n]`, f32, bf16 or f16.
     pub d_out: &'a Buffer,
     /// Gradient of the bias `[n]` f32, added to.
     pub d_bias: &'a Buffer,

@@ -17,7 +17,7 @@ use crate::{Buffer, Context, DType, KernelError, math};
 
 /// Operands of [`binary_cross_entropy_forward`].
 pub struct BinaryCrossEntropyForward<'a> {
-    /// `[R, C]`, f32 or bf16.
+    /// `[R, C]`, f32, bf16 or f16.
     pub logits: &'a Buffer,
     /// `[R, C]` f32, in [0, 1]: the probability that the class applies.
     pub targets: &'a Buffer,
@@ -33,7 +33,7 @@ pub struct BinaryCrossEntropyForward<'a> {
 
 /// Operands of [`binary_cross_entropy_backward`].
 pub struct BinaryCrossEntropyBackward<'a> {
-    /// `[R, C]`, f32 or bf16.
+    /// `[R, C]`, f32, bf16 or f16.
     pub logits: &'a Buffer,
     /// `[R, C]` f32, in [0, 1].
     pub targets: &'a Buffer,

@@ -30,7 +30,7 @@ pub struct Dropout {
 
 /// Operands of [`dropout`].
 pub struct DropoutArgs<'a> {
-    /// Values, any length below 2³², f32 or bf16.
+    /// Values, any length below 2³², f32, bf16 or f16.
     pub x: &'a Buffer,
     /// Result, like `x`; may be `x` itself.
     pub out: &'a Buffer,
@@ -79,15 +79,15 @@ pub fn keep_host(seed: u64, stream: u64, index: u64, probability: f32) -> bool {
     hash_host(index as u32, row) >= drop_below(probability)
 }
 
-/// Checks that an operand is f32 or bf16.
+/// Checks that an operand is f32, bf16 or f16.
 pub(crate) fn expect_act(
     op: &'static str,
     operand: &'static str,
     buffer: &Buffer,
 ) -> Result<(), KernelError> {
     match buffer.dtype() {
-        DType::F32 | DType::Bf16 => Ok(()),
-        found => Err(KernelError::DType { op, operand, expected: "f32 or bf16", found }),
+        DType::F32 | DType::Bf16 | DType::F16 => Ok(()),
+        found => Err(KernelError::DType { op, operand, expected: "f32, bf16 or f16", found }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Elementwise companions: fill, add, cast, scale. Any length below 2³², f32 or bf16.
+//! Elementwise companions: fill, add, cast, scale. Any length below 2³², f32, bf16 or f16.
 
 use cubecl::prelude::*;
 
@@ -37,7 +37,7 @@ pub fn fill(ctx: &Context, x: &Buffer, value: f32) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// `into[i] += from[i]`; each f32 or bf16, added in f32.
+/// `into[i] += from[i]`; each f32, bf16 or f16, added in f32.
 ///
 /// # Errors
 ///

@@ -14,7 +14,7 @@ use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`embedding_forward`].
 pub struct EmbeddingForward<'a> {
-    /// Word table `[V, H]`, f32 or bf16.
+    /// Word table `[V, H]`, f32, bf16 or f16.
     pub word: &'a Buffer,
     /// Position table `[P, H]`, like `word`.
     pub position: &'a Buffer,
@@ -34,7 +34,7 @@ pub struct EmbeddingForward<'a> {
 
 /// Operands of [`embedding_backward`].
 pub struct EmbeddingBackward<'a> {
-    /// Gradient of the sums `[T, H]`, f32 or bf16.
+    /// Gradient of the sums `[T, H]`, f32, bf16 or f16.
     pub d_out: &'a Buffer,
     /// Token indices grouped by row `[T]` u32.
     pub order: &'a Buffer,

@@ -26,7 +26,7 @@ use crate::{Buffer, Context, KernelError, math};
 
 /// Operands of [`fake_quantize_rows`].
 pub struct FakeQuantizeRows<'a> {
-    /// `[R, W]`, f32 or bf16, finite.
+    /// `[R, W]`, f32, bf16 or f16, finite.
     pub x: &'a Buffer,
     /// `[R, W]`, like `x`, out; may be `x` itself.
     pub out: &'a Buffer,

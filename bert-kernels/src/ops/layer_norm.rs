@@ -20,7 +20,7 @@ use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`layer_norm_forward`].
 pub struct LayerNormForward<'a> {
-    /// Output of the sub-layer `[T, H]`, f32 or bf16.
+    /// Output of the sub-layer `[T, H]`, f32, bf16 or f16.
     pub x: &'a Buffer,
     /// What it is added to `[T, H]`, like `x`; nothing if absent.
     pub residual: Option<&'a Buffer>,
@@ -46,7 +46,7 @@ pub struct LayerNormForward<'a> {
 
 /// Operands of [`layer_norm_backward`].
 pub struct LayerNormBackward<'a> {
-    /// Gradient of y `[T, H]`, f32 or bf16.
+    /// Gradient of y `[T, H]`, f32, bf16 or f16.
     pub d_out: &'a Buffer,
     /// A second gradient of y `[T, H]`, like `d_out`, added to the first; nothing if absent.
     pub d_residual_in: Option<&'a Buffer>,

@@ -19,7 +19,7 @@ use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`linear_cross_entropy_forward`].
 pub struct LinearCrossEntropyForward<'a> {
-    /// `[M, H]`, f32 or bf16.
+    /// `[M, H]`, f32, bf16 or f16.
     pub hidden: &'a Buffer,
     /// `[V, H]`, like `hidden`.
     pub weight: &'a Buffer,
@@ -45,7 +45,7 @@ pub struct LinearCrossEntropyForward<'a> {
 
 /// Operands of [`linear_cross_entropy_backward`].
 pub struct LinearCrossEntropyBackward<'a> {
-    /// `[M, H]`, f32 or bf16.
+    /// `[M, H]`, f32, bf16 or f16.
     pub hidden: &'a Buffer,
     /// `[V, H]`, like `hidden`.
     pub weight: &'a Buffer,
@@ -216,12 +216,12 @@ pub fn linear_cross_entropy_backward(
     let logits = workspace.slice(layout.logits.clone());
     // Both products want operands of one type; f32 gradients take the place of the logits.
     let gradients = match hidden.dtype() {
-        DType::Bf16 => workspace.slice(layout.gradients.clone()).as_bf16(rows * layout.chunk),
-        _ => logits.clone(),
+        DType::F32 => logits.clone(),
+        dtype => workspace.slice(layout.gradients.clone()).reinterpret(dtype, rows * layout.chunk),
     };
     let sums = match hidden.dtype() {
-        DType::Bf16 => workspace.slice(layout.d_hidden.clone()),
-        _ => d_hidden.clone(),
+        DType::F32 => d_hidden.clone(),
+        _ => workspace.slice(layout.d_hidden.clone()),
     };
     let bias_workspace = workspace.slice(layout.bias.clone());
     for (first, words) in layout.chunks(vocabulary) {
@@ -260,7 +260,7 @@ pub fn linear_cross_entropy_backward(
             &bias_workspace,
         );
     }
-    if hidden.dtype() == DType::Bf16 {
+    if hidden.dtype() != DType::F32 {
         cast(ctx, &sums, d_hidden)?;
     }
     Ok(())

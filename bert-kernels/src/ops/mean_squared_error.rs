@@ -16,7 +16,7 @@ use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`squared_error_forward`].
 pub struct SquaredErrorForward<'a> {
-    /// `[R, W]`, f32 or bf16.
+    /// `[R, W]`, f32, bf16 or f16.
     pub prediction: &'a Buffer,
     /// `[R, W]`, f32 or like `prediction`; NaN where there is no target.
     pub target: &'a Buffer,
@@ -30,7 +30,7 @@ pub struct SquaredErrorForward<'a> {
 
 /// Operands of [`squared_error_backward`].
 pub struct SquaredErrorBackward<'a> {
-    /// `[R, W]`, f32 or bf16.
+    /// `[R, W]`, f32, bf16 or f16.
     pub prediction: &'a Buffer,
     /// `[R, W]`, f32 or like `prediction`; NaN where there is no target.
     pub target: &'a Buffer,

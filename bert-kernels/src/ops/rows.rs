@@ -11,7 +11,7 @@ use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`gather_rows`].
 pub struct GatherRows<'a> {
-    /// `[T, H]`, f32 or bf16.
+    /// `[T, H]`, f32, bf16 or f16.
     pub x: &'a Buffer,
     /// `[M]` u32, each below T.
     pub index: &'a Buffer,
@@ -23,7 +23,7 @@ pub struct GatherRows<'a> {
 
 /// Operands of [`scatter_add_rows`].
 pub struct ScatterAddRows<'a> {
-    /// `[M, H]`, f32 or bf16.
+    /// `[M, H]`, f32, bf16 or f16.
     pub d_out: &'a Buffer,
     /// `[M]` u32, each below T and none twice.
     pub index: &'a Buffer,

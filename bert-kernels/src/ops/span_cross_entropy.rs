@@ -21,7 +21,7 @@ use crate::{Buffer, Context, DType, KernelError, math};
 
 /// Operands of [`span_cross_entropy_forward`].
 pub struct SpanCrossEntropyForward<'a> {
-    /// `[T, 2]`, f32 or bf16: start and end of each token.
+    /// `[T, 2]`, f32, bf16 or f16: start and end of each token.
     pub logits: &'a Buffer,
     /// First token of each sequence, and T `[B + 1]` u32, ascending.
     pub cu_seqlens: &'a Buffer,
@@ -42,7 +42,7 @@ pub struct SpanCrossEntropyForward<'a> {
 
 /// Operands of [`span_cross_entropy_backward`].
 pub struct SpanCrossEntropyBackward<'a> {
-    /// `[T, 2]`, f32 or bf16.
+    /// `[T, 2]`, f32, bf16 or f16.
     pub logits: &'a Buffer,
     /// First token of each sequence, and T `[B + 1]` u32, ascending.
     pub cu_seqlens: &'a Buffer,

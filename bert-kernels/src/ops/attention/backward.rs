@@ -15,7 +15,7 @@ use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`attention_backward`].
 pub struct AttentionBackward<'a> {
-    /// Queries, keys and values `[T, 3H]` of the forward pass, f32 or bf16.
+    /// Queries, keys and values `[T, 3H]` of the forward pass, f32, bf16 or f16.
     pub qkv: &'a Buffer,
     /// First token of each sequence, and T `[B + 1]` u32, ascending.
     pub cu_seqlens: &'a Buffer,

@@ -12,7 +12,7 @@ use crate::{Buffer, Context, KernelError};
 
 /// Operands of [`attention_forward`].
 pub struct AttentionForward<'a> {
-    /// Queries, keys and values `[T, 3H]`, f32 or bf16: row = q(H) k(H) v(H), head h at columns h·D.
+    /// Queries, keys and values `[T, 3H]`, f32, bf16 or f16: row = q(H) k(H) v(H), head h at columns h·D.
     pub qkv: &'a Buffer,
     /// First token of each sequence, and T `[B + 1]` u32, ascending.
     pub cu_seqlens: &'a Buffer,

@@ -110,7 +110,7 @@ pub(super) fn launch_forward(
     ));
 }
 
-/// Gradients of a chunk's logits, f32 or bf16, zero past its classes.
+/// Gradients of a chunk's logits, f32, bf16 or f16, zero past its classes.
 pub(crate) fn chunk_backward(
     ctx: &Context,
     logits: &Buffer,

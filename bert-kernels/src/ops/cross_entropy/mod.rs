@@ -33,7 +33,7 @@ pub const IGNORE: u32 = u32::MAX;
 
 /// Operands of [`cross_entropy_forward`].
 pub struct CrossEntropyForward<'a> {
-    /// `[R, C]`, f32 or bf16.
+    /// `[R, C]`, f32, bf16 or f16.
     pub logits: &'a Buffer,
     /// `[R]` u32, below C or [`IGNORE`].
     pub targets: &'a Buffer,
@@ -53,7 +53,7 @@ pub struct CrossEntropyForward<'a> {
 
 /// Operands of [`cross_entropy_backward`].
 pub struct CrossEntropyBackward<'a> {
-    /// `[R, C]`, f32 or bf16.
+    /// `[R, C]`, f32, bf16 or f16.
     pub logits: &'a Buffer,
     /// `[R]` u32, below C or [`IGNORE`].
     pub targets: &'a Buffer,

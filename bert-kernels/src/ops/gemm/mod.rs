@@ -2,7 +2,7 @@
 //!
 //! The three layouts are the passes of a linear layer y = x Wᵀ + b with W stored [out, in]:
 //! forward is [`NT`](Transpose::NT), the gradient of x is [`NN`](Transpose::NN) (dY · W), the
-//! gradient of W is [`TN`](Transpose::TN) (dYᵀ · x). Row-major and contiguous; inputs f32 or bf16,
+//! gradient of W is [`TN`](Transpose::TN) (dYᵀ · x). Row-major and contiguous; inputs f32, bf16 or f16,
 //! accumulation in f32, C in f32 or the inputs' type.
 //!
 //! One blocking: a unit owns a register tile of C (`tile_register`) and walks k, taking
@@ -68,7 +68,7 @@ pub enum Epilogue<'a> {
 /// Operands of [`gemm`].
 #[derive(Debug, Clone, Copy)]
 pub struct Gemm<'a> {
-    /// `[m, k]` or `[k, m]`, f32 or bf16.
+    /// `[m, k]` or `[k, m]`, f32, bf16 or f16.
     pub a: &'a Buffer,
     /// `[k, n]` or `[n, k]`, like `a`.
     pub b: &'a Buffer,
@@ -132,15 +132,24 @@ pub fn gemm(ctx: &Context, args: Gemm<'_>) -> Result<(), KernelError> {
 /// those of C; operands may be parts of wider matrices.
 pub(crate) fn multiply(ctx: &Context, args: &Gemm<'_>, a_stride: usize, c_stride: usize) {
     let strides = Strides { a_stride, c_stride };
-    let halves = args.a.dtype() == DType::Bf16 && args.b.dtype() == DType::Bf16;
-    if ctx.shape().tensor_cores && halves {
-        with_act!(args.c.dtype(), EC => by_tensor_cores::<half::bf16, EC>(ctx, args, strides));
+    let (narrow, of_c) = (args.a.dtype(), args.c.dtype());
+    if ctx.shape().tensor_cores && narrow != DType::F32 {
+        match (narrow, of_c) {
+            (DType::Bf16, DType::F32) => by_tensor_cores::<bf16, f32>(ctx, args, strides),
+            (DType::Bf16, _) => by_tensor_cores::<bf16, bf16>(ctx, args, strides),
+            (_, DType::F32) => by_tensor_cores::<f16, f32>(ctx, args, strides),
+            _ => by_tensor_cores::<f16, f16>(ctx, args, strides),
+        }
     } else if ctx.shape().is_cpu() {
-        with_act!(args.a.dtype(), EA => with_act!(args.b.dtype(), EB => with_act!(args.c.dtype(),
-            EC => by_panels::<EA, EB, EC>(ctx, args, strides))));
+        with_act!(args.a.dtype(), E => match of_c {
+            DType::F32 => by_panels::<E, E, f32>(ctx, args, strides),
+            _ => by_panels::<E, E, E>(ctx, args, strides),
+        });
     } else {
-        with_act!(args.a.dtype(), EA => with_act!(args.b.dtype(), EB => with_act!(args.c.dtype(),
-            EC => by_staging::<EA, EB, EC>(ctx, args, strides))));
+        with_act!(args.a.dtype(), E => match of_c {
+            DType::F32 => by_staging::<E, E, f32>(ctx, args, strides),
+            _ => by_staging::<E, E, E>(ctx, args, strides),
+        });
     }
 }
 

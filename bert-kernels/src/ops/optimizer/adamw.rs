@@ -6,8 +6,8 @@
 
 use cubecl::prelude::*;
 
-use super::{BLOCK, bias_correction, block_rate, check, freeze, gradient_factor};
-use crate::lanes::{lanes, my_items, spread};
+use super::{BLOCK, bias_correction, block_rate, check, freeze, gradient_factor, low_dtype};
+use crate::lanes::{lanes, my_items, spread, with_act};
 use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`adamw`].
@@ -43,7 +43,7 @@ pub struct AdamW<'a> {
     pub weight_decay: f32,
     /// t, from 1.
     pub step: u32,
-    /// Copy of the parameters rounded to bf16 `[n]`, out, written in the same pass.
+    /// Copy of the parameters rounded to bf16 or f16 `[n]`, out, written in the same pass.
     pub low: Option<&'a Buffer>,
 }
 
@@ -63,7 +63,7 @@ pub fn adamw(ctx: &Context, args: AdamW<'_>) -> Result<(), KernelError> {
     let width = lanes(ctx, DType::F32, n);
     let spread = spread(ctx, n / width);
     let rate = f64::from(args.learning_rate) / bias_correction(args.beta1, args.step);
-    step_elements::launch(
+    with_act!(low_dtype(args.low), L => step_elements::launch::<L>(
         ctx.client(),
         spread.count,
         spread.dim,
@@ -86,12 +86,12 @@ pub fn adamw(ctx: &Context, args: AdamW<'_>) -> Result<(), KernelError> {
         (1.0 / bias_correction(args.beta2, args.step).sqrt()) as f32,
         n / width,
         spread.contiguous,
-    );
+    ));
     Ok(())
 }
 
 #[cube(launch)]
-fn step_elements<N: Size>(
+fn step_elements<L: Float, N: Size>(
     param: &mut [Vector<f32, N>],
     grad: &[Vector<f32, N>],
     m: &mut [Vector<f32, N>],
@@ -99,7 +99,7 @@ fn step_elements<N: Size>(
     norm: &[f32],
     decay: &[f32],
     rates: ComptimeOption<Box<[f32]>>,
-    mut low: ComptimeOption<Box<[Vector<half::bf16, N>]>>,
+    mut low: ComptimeOption<Box<[Vector<L, N>]>>,
     max_norm: f32,
     grad_scale: f32,
     decay_rate: f32,

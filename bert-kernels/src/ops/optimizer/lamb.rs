@@ -6,8 +6,8 @@
 
 use cubecl::prelude::*;
 
-use super::{BLOCK, bias_correction, block_rate, check, freeze, gradient_factor};
-use crate::lanes::{lanes, my_items, spread};
+use super::{BLOCK, bias_correction, block_rate, check, freeze, gradient_factor, low_dtype};
+use crate::lanes::{lanes, my_items, spread, with_act};
 use crate::teams::{Keep, Teams, my_place, my_team, reduce_lanes, reduce_team, team_count};
 use crate::{Buffer, Context, DType, KernelError};
 
@@ -50,7 +50,7 @@ pub struct Lamb<'a> {
     pub weight_decay: f32,
     /// t, from 1.
     pub step: u32,
-    /// Copy of the parameters rounded to bf16 `[n]`, out.
+    /// Copy of the parameters rounded to bf16 or f16 `[n]`, out.
     pub low: Option<&'a Buffer>,
 }
 
@@ -112,7 +112,7 @@ pub fn lamb(ctx: &Context, args: Lamb<'_>) -> Result<(), KernelError> {
         tensors,
         teams.team,
     );
-    apply::launch(
+    with_act!(low_dtype(args.low), L => apply::launch::<L>(
         ctx.client(),
         work.count,
         work.dim,
@@ -126,7 +126,7 @@ pub fn lamb(ctx: &Context, args: Lamb<'_>) -> Result<(), KernelError> {
         args.learning_rate,
         n / width,
         work.contiguous,
-    );
+    ));
     Ok(())
 }
 
@@ -211,13 +211,13 @@ fn trust_ratios<N: Size>(
 }
 
 #[cube(launch)]
-fn apply<N: Size>(
+fn apply<L: Float, N: Size>(
     param: &mut [Vector<f32, N>],
     step: &[Vector<f32, N>],
     tensor_of_block: &[u32],
     ratios: &[f32],
     rates: ComptimeOption<Box<[f32]>>,
-    mut low: ComptimeOption<Box<[Vector<half::bf16, N>]>>,
+    mut low: ComptimeOption<Box<[Vector<L, N>]>>,
     learning_rate: f32,
     vectors: usize,
     #[comptime] contiguous: bool,

@@ -64,6 +64,11 @@ fn freeze<N: Size>(
     kept
 }
 
+/// The element type of a kernel's `low`, which some type must stand for where there is none.
+fn low_dtype(low: Option<&Buffer>) -> DType {
+    low.map_or(DType::Bf16, Buffer::dtype)
+}
+
 /// What AdamW and LAMB share, checked; `blocks` are `decay` and `rate`.
 fn check(
     op: &'static str,
@@ -96,7 +101,10 @@ fn check(
         }
     }
     if let Some(low) = low {
-        low.expect_dtype(op, "low", DType::Bf16)?;
+        if !matches!(low.dtype(), DType::Bf16 | DType::F16) {
+            let (expected, found) = ("bf16 or f16", low.dtype());
+            return Err(KernelError::DType { op, operand: "low", expected, found });
+        }
         low.expect_len(op, "low", n)?;
     }
     if step == 0 {
