@@ -40,6 +40,7 @@ fn all(ctx: &Context, len: usize, dtype: DType) -> Result<(), CaseFailure> {
     let expected: Vec<f64> = y.iter().map(|&y| f64::from(round_to(y, dtype))).collect();
     compare("cast", &ctx.read_f32(&cast)?, &expected, Bound::EXACT)?;
     compare("widening cast", &ctx.read_f32(&widened)?, &widen(&x), Bound::EXACT)?;
-    let expected: Vec<f64> = widen(&x).iter().map(|x| x * -0.25).collect();
+    // Exact but for the subnormals of f16, which lose bits.
+    let expected: Vec<f64> = x.iter().map(|x| f64::from(round_to(x * -0.25, dtype))).collect();
     compare("scale", &ctx.read_f32(&scaled)?, &expected, Bound::EXACT)
 }
