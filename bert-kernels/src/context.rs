@@ -63,7 +63,7 @@ pub struct DeviceShape {
     pub load_width_bits: u32,
     /// Whether a plane can exchange values without shared memory.
     pub plane_ops: bool,
-    /// Whether planes multiply 16 × 8 × 16 tiles of bf16 into f32, with operands that `ldmatrix` and
+    /// Whether planes multiply 16 × 8 × 16 tiles of bf16 or f16 into f32, with operands that `ldmatrix` and
     /// asynchronous copies bring: NVIDIA since Ampere, through CubeCL's LLVM back end.
     pub tensor_cores: bool,
 }
@@ -332,18 +332,15 @@ impl Context {
 
 /// See [`DeviceShape::tensor_cores`].
 fn has_tensor_cores(features: &cubecl::features::Features) -> bool {
-    let bf16_type = ElemType::Float(FloatKind::BF16);
-    let product = MmaConfig {
-        a_type: bf16_type,
-        b_type: bf16_type,
-        cd_type: ElemType::Float(FloatKind::F32),
-        m: 16,
-        n: 8,
-        k: 16,
-    };
     let matmul = &features.matmul;
+    let multiplies = |kind| {
+        let narrow = ElemType::Float(kind);
+        let cd_type = ElemType::Float(FloatKind::F32);
+        let product = MmaConfig { a_type: narrow, b_type: narrow, cd_type, m: 16, n: 8, k: 16 };
+        matmul.mma.contains(&product) && matmul.ldmatrix.contains(&narrow)
+    };
     // The C++ back end has CubeCL's own asynchronous copies, and does not know ours.
-    matmul.mma.contains(&product) && matmul.ldmatrix.contains(&bf16_type) && !features.copy_async
+    multiplies(FloatKind::BF16) && multiplies(FloatKind::F16) && !features.copy_async
 }
 
 /// A client on a machine without the driver panics inside the runtime, so look first.

@@ -1,6 +1,6 @@
 """Runs the PTX of every tensor-core product and compares what it computes with a product in f64.
 
-    cargo xtask gpu-compile -- --rows 'gemm bf16' --target sm_80 --target sm_90 --dump target/ptx
+    cargo xtask gpu-compile -- --rows gemm --target sm_80 --target sm_90 --dump target/ptx
     python tests/ptx/gemm.py target/ptx/sm_80 target/ptx/sm_90
 
 Needs numpy. The text of a kernel does not say how its operands lie: it passes if one of the three
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interpreter import from_bf16, launch, to_bf16
+from interpreter import from_bf16, from_f16, launch, to_bf16, to_f16
 
 # Rows and columns of a tile, and bytes of shared memory of its cube.
 SMALL, LARGE = (64, 43_008), (128, 83_968)
@@ -57,36 +57,38 @@ def attempt(text, layout):
     pointers = len(re.findall(r"\.param \.u64", text.split("{", 1)[0]))
     # A large tile rounds rows up by 127.
     tile, shared_bytes = LARGE if re.search(r"add\.s32 \s*%r\d+, %r\d+, 127;", text) else SMALL
-    low = "cvt.rn.bf16" in text
+    half = "f32.f16.f16.f32" in text
+    narrow, widen = (to_f16, from_f16) if half else (to_bf16, from_bf16)
+    low = "cvt.rn.f16" in text or "cvt.rn.bf16" in text
     m, n, k = sizes(layout, lanes, tile)
     random = np.random.default_rng(1)
     a = grid(random, *((k, m) if layout == "TN" else (m, k)))
     b = grid(random, *((n, k) if layout == "NT" else (k, n)))
     product = (a.T if layout == "TN" else a).astype(np.float64) @ (b.T if layout == "NT" else b)
     before, bias = grid(random, m, n), grid(random, n)
-    stored = to_bf16(before).tobytes() if low else before.tobytes()
+    stored = narrow(before).tobytes() if low else before.tobytes()
     # C, then a bias, then what is kept before the activation.
     more = [stored, bias.tobytes(), stored][: pointers - 2]
     scalars = struct.pack("<6I", m, n, k, a.shape[1], b.shape[1], n)
     cubes = -(-m // tile) * -(-n // tile)
-    buffers = [to_bf16(a).tobytes(), to_bf16(b).tobytes(), *more]
+    buffers = [narrow(a).tobytes(), narrow(b).tobytes(), *more]
     try:
         found = launch(text, buffers, scalars, cubes, shared_bytes)
     except AssertionError as error:
         return False, str(error)
 
     def matrix(data):
-        return (from_bf16(data.view(np.uint16)) if low else data.view(np.float32)).reshape(m, n)
+        return (widen(data.view(np.uint16)) if low else data.view(np.float32)).reshape(m, n)
 
-    # A store rounds to 8 bits, or the sum is exact.
-    bound = 2.0**-8 * (np.abs(product).max() + 2) if low else 0.0
+    # A store rounds to 8 or 11 bits, or the sum is exact.
+    bound = (2.0**-11 if half else 2.0**-8) * (np.abs(product).max() + 2) if low else 0.0
     wrong = []
     for accumulated, (name, activation) in itertools.product((False, True), ACTIVATIONS.items()):
         pre = product + (before if accumulated else 0) + (bias if pointers > 3 else 0)
         errors = [np.abs(matrix(found[2]) - activation(pre)).max()]
         if pointers > 4:
             errors.append(np.abs(matrix(found[4]) - pre).max())
-        what = f"{layout} {m}x{n}x{k}, {name}{', accumulated' if accumulated else ''}"
+        what = f"{'f16' if half else 'bf16'} {layout} {m}x{n}x{k}, {name}{', accumulated' if accumulated else ''}"
         if max(errors) <= bound:
             return True, f"{what}, error {max(errors):.2g}"
         wrong.append((max(errors), what))

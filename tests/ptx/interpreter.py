@@ -31,6 +31,11 @@ def from_bf16(bits):
     return (np.asarray(bits).astype(np.uint32) << 16).view(np.float32)
 
 
+def to_f16(values):
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32).astype(np.float16).view(np.uint16)
+
+
 def from_f16(bits):
     return np.asarray(bits).astype(np.uint16).view(np.float16).astype(np.float32)
 
@@ -350,8 +355,8 @@ class Warp:
         target, source = words[-2:]
         bits = bits_of(target)
         if target.endswith("x2"):
-            high, low = (to_bf16(self.float(name)).astype(np.uint64) for name in operands[1:])
-            assert target == "bf16x2", target
+            narrow = to_bf16 if target == "bf16x2" else to_f16
+            high, low = (narrow(self.float(name)).astype(np.uint64) for name in operands[1:])
             return self.set(operands[0], high << np.uint64(16) | low, mask, 32)
         if source == "bf16":
             value = from_bf16(self.get(operands[1], 16))
@@ -366,7 +371,7 @@ class Warp:
         if target == "bf16":
             value = to_bf16(value)
         elif target == "f16":
-            value = value.astype(np.float16).view(np.uint16)
+            value = to_f16(value)
         elif target[0] == "f":
             value = value.astype(np.float32)
         elif value.dtype == np.float32:

@@ -185,7 +185,7 @@ fn passes_draw_their_own_dropout() {
 fn layers_that_are_computed_again_give_the_same_bits() {
     let ctx = Context::open("cpu").unwrap();
     let config = config(0.1);
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
         for head in HEADS.into_iter().chain([Head::Pretraining]) {
             let model = model(&ctx, &config, head, precision);
             let dropout = |part| DropoutPlan::training(&config, 5, part as u64);
@@ -334,6 +334,7 @@ fn a_step_takes_what_was_predicted() {
             &["--accumulate", "3", "--recompute"],
             &["--precision", "bf16"],
             &["--precision", "bf16", "--recompute"],
+            &["--precision", "f16"],
         ] {
             let fixed = ["bench", "--config", name, "--vocab-size", "2000", "--steps", "1"];
             let size = ["--batch-size", batch, "--max-length", "96"];
@@ -348,10 +349,10 @@ fn a_step_takes_what_was_predicted() {
             totals.push(taken);
         }
     }
-    for config in totals.chunks(6) {
+    for config in totals.chunks(7) {
         // Layers computed again, and smaller passes, take less.
         assert!(config[1] < config[0] && config[2] < config[0] && config[3] < config[2]);
-        assert!(config[5] < config[4]);
+        assert!(config[5] < config[4] && config[6] == config[4]);
     }
 }
 

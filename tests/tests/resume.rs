@@ -166,6 +166,24 @@ fn a_run_stopped_by_time_resumes_bit_for_bit() {
     assert!(results(&stopped) == calm().1);
 }
 
+/// In f16 the scale of the loss goes on too.
+#[test]
+fn a_run_in_f16_resumes_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |output: &Path, more: &[&str]| {
+        let more = more.iter().chain(&["--precision", "f16"]).map(OsString::from);
+        command::json("bert-trainer", arguments(output).into_iter().chain(more));
+    };
+    let (calm, stopped) = (dir.path().join("calm"), dir.path().join("stopped"));
+    run(&calm, &[]);
+    run(&stopped, &["--max-seconds", "0"]);
+    run(&stopped, &["--max-seconds", "0", "--resume"]);
+    run(&stopped, &["--resume"]);
+    let results = results(&calm);
+    assert!(results.1.contains("\"loss_scale\":"), "{}", results.1);
+    assert!(self::results(&stopped) == results);
+}
+
 #[test]
 fn a_finished_run_still_knows_its_figures() {
     let dir = tempfile::tempdir().unwrap();

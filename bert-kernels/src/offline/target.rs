@@ -179,11 +179,19 @@ impl Target {
         }
         if self.is_nvidia() {
             let matmul = &mut properties.features.matmul;
-            let bf16 = ElemType::Float(FloatKind::BF16);
             let cd_type = ElemType::Float(FloatKind::F32);
-            let product = MmaConfig { a_type: bf16, b_type: bf16, cd_type, m: 16, n: 8, k: 16 };
-            matmul.mma.insert(product);
-            matmul.ldmatrix.insert(bf16);
+            for kind in [FloatKind::BF16, FloatKind::F16] {
+                let narrow = ElemType::Float(kind);
+                matmul.mma.insert(MmaConfig {
+                    a_type: narrow,
+                    b_type: narrow,
+                    cd_type,
+                    m: 16,
+                    n: 8,
+                    k: 16,
+                });
+                matmul.ldmatrix.insert(narrow);
+            }
         }
         let features = &mut properties.features;
         features.memory_reinterpret = true;

@@ -13,6 +13,8 @@ pub enum Precision {
     F32,
     /// Activations and the weights that enter products in bfloat16.
     Bf16,
+    /// The same in half precision, with the loss scaled so that small gradients do not vanish.
+    F16,
 }
 
 impl Precision {
@@ -21,6 +23,7 @@ impl Precision {
         match self {
             Self::F32 => DType::F32,
             Self::Bf16 => DType::Bf16,
+            Self::F16 => DType::F16,
         }
     }
 }
@@ -30,7 +33,7 @@ pub(super) struct FlatBuffers {
     pub table: ParameterTable,
     pub param: Buffer,
     pub grad: Buffer,
-    /// The bf16 copy of `param` that products read, where the precision asks for one.
+    /// The 16-bit copy of `param` that products read, where the precision asks for one.
     pub low: Option<Buffer>,
     /// The copy of `param` whose matrices are rounded as a device rounds them, if training minds it.
     rounded: Option<Rounded>,
@@ -53,8 +56,8 @@ impl FlatBuffers {
         let grad = ctx.zeros(DType::F32, table.len());
         let low = match precision {
             Precision::F32 => None,
-            Precision::Bf16 => {
-                let low = ctx.empty(DType::Bf16, table.len());
+            Precision::Bf16 | Precision::F16 => {
+                let low = ctx.empty(precision.dtype(), table.len());
                 ops::cast(ctx, &param, &low)?;
                 Some(low)
             }

@@ -31,7 +31,7 @@ pub struct Footprint {
     pub gradients: u64,
     /// Both moments of the optimizer, f32, and which blocks decay.
     pub optimizer: u64,
-    /// The copy of the parameters that products read, in bf16; nothing in f32.
+    /// The copy of the parameters that products read, in 16 bits; nothing in f32.
     pub low_precision: u64,
     /// Token ids, their groups, targets.
     pub batch: u64,
@@ -61,7 +61,10 @@ impl Footprint {
         let table = ParameterTable::new(config, &Head::Pretraining);
         let state = bytes(table.len(), DType::F32);
         let norm = ops::global_norm_workspace_len(ctx, table.len()) + 1;
-        let low = if precision == Precision::Bf16 { bytes(table.len(), DType::Bf16) } else { 0 };
+        let low = match precision {
+            Precision::F32 => 0,
+            Precision::Bf16 | Precision::F16 => bytes(table.len(), precision.dtype()),
+        };
         let layers = config.num_hidden_layers as u64;
         let (input, kept) = (parts.hidden(1), parts.layer());
         Self {

@@ -135,7 +135,7 @@ impl Model {
     ///
     /// # Panics
     ///
-    /// If `values` has another length than the table, or if bf16 should be rounded to int8.
+    /// If `values` has another length than the table, or if 16-bit floats should be rounded to int8.
     pub fn with_additions(
         ctx: &Context,
         config: &Config,
@@ -223,7 +223,7 @@ impl Model {
         &self.flat.grad
     }
 
-    /// The bf16 copy of the parameters that an optimizer step must refresh, if there is one.
+    /// The 16-bit copy of the parameters that an optimizer step must refresh, if there is one.
     pub fn low_precision(&self) -> Option<&Buffer> {
         self.flat.low.as_ref()
     }

@@ -196,7 +196,7 @@ impl ParameterTable {
         self.parameters.push(parameter);
     }
 
-    /// A block is the unit of the decay flags and, in bf16, the alignment a slice needs.
+    /// A block is the unit of the decay flags and, in 16 bits, the alignment a slice needs.
     fn align(&mut self) {
         self.len = self.len.next_multiple_of(ops::BLOCK);
     }

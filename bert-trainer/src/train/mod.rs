@@ -2,6 +2,7 @@
 
 pub mod collective;
 mod finetune;
+mod loss_scale;
 mod optimizer;
 mod prefetch;
 mod pretrain;
@@ -9,6 +10,7 @@ mod record;
 mod schedule;
 
 pub use finetune::{ClassWeights, Distillation, FinetunePlan, FinetuneSummary, Keep, finetune};
+pub use loss_scale::{LossScale, Overflow};
 pub use optimizer::{Optimizer, OptimizerOptions};
 pub use prefetch::Prefetch;
 pub use pretrain::{PretrainPaths, PretrainPlan, PretrainSummary, pretrain};

@@ -1,8 +1,9 @@
-//! AdamW over the flat buffers, with the gradient clipped to a global norm.
+//! AdamW over the flat buffers, with the gradient clipped to a global norm, and in f16 scaled back.
 
-use bert_kernels::{Buffer, DType, KernelError, ops};
+use bert_kernels::{Buffer, Context, DType, KernelError, ops};
 
-use crate::model::Model;
+use super::loss_scale::{LossScale, Overflow};
+use crate::model::{Model, Precision};
 
 /// What stays the same over a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +36,14 @@ pub struct Optimizer {
     norm: Buffer,
     workspace: Buffer,
     steps: u32,
+    scaling: Option<Scaling>,
+}
+
+/// What only gradients in f16 need.
+struct Scaling {
+    scale: LossScale,
+    /// Global norm of the last step that was taken.
+    norm: f32,
 }
 
 impl Optimizer {
@@ -64,7 +73,26 @@ impl Optimizer {
             norm: ctx.empty(DType::F32, 1),
             workspace: ctx.empty(DType::F32, workspace),
             steps,
+            scaling: (model.precision() == Precision::F16)
+                .then(|| Scaling { scale: LossScale::default(), norm: 0.0 }),
         }
+    }
+
+    /// Goes on with a scale of the loss and the norm of the last step, where the model computes in f16.
+    pub fn set_scaling(&mut self, scale: LossScale, norm: f32) {
+        if let Some(scaling) = &mut self.scaling {
+            *scaling = Scaling { scale, norm };
+        }
+    }
+
+    /// What the loss of the next step is to be multiplied with: 1 but in f16.
+    pub fn loss_scale(&self) -> f32 {
+        self.scaling.as_ref().map_or(1.0, |scaling| scaling.scale.scale())
+    }
+
+    /// How the loss is scaled, in f16.
+    pub fn scaling(&self) -> Option<LossScale> {
+        self.scaling.as_ref().map(|scaling| scaling.scale)
     }
 
     /// Lets each block of [`ops::BLOCK`] elements learn with its factor of the learning rate from now
@@ -75,15 +103,34 @@ impl Optimizer {
 
     /// One step: clips the model's gradients, updates its parameters and sets the gradients to zero.
     ///
+    /// In f16 the gradients are those of [`loss_scale`](Self::loss_scale) times the loss. If they
+    /// overflowed, nothing but the scale changes, and the step does not count. To know that, the host
+    /// waits for the norm, which it does in no other precision.
+    ///
     /// # Errors
     ///
     /// What an operation or the device reports.
-    pub fn step(&mut self, model: &Model, learning_rate: f32) -> Result<(), KernelError> {
+    pub fn step(
+        &mut self,
+        model: &Model,
+        learning_rate: f32,
+    ) -> Result<Option<Overflow>, KernelError> {
         let ctx = model.context();
-        self.steps += 1;
         let norm =
             ops::GlobalNorm { x: model.gradients(), norm: &self.norm, workspace: &self.workspace };
         ops::global_norm(ctx, norm)?;
+        let loss_scale = self.loss_scale();
+        if let Some(Scaling { scale, norm }) = &mut self.scaling {
+            let found = read_one(ctx, &self.norm)? / loss_scale;
+            if !found.is_finite() {
+                let overflow = scale.left(model.table(), &ctx.read_f32(model.gradients())?);
+                model.zero_gradients()?;
+                return Ok(Some(overflow));
+            }
+            *norm = found;
+            scale.took();
+        }
+        self.steps += 1;
         ops::adamw(
             ctx,
             ops::AdamW {
@@ -93,7 +140,7 @@ impl Optimizer {
                 v: &self.second,
                 norm: &self.norm,
                 max_norm: self.options.max_norm,
-                grad_scale: 1.0,
+                grad_scale: 1.0 / loss_scale,
                 decay: &self.decay,
                 rate: self.rate.as_ref(),
                 learning_rate,
@@ -106,7 +153,8 @@ impl Optimizer {
             },
         )?;
         model.refresh_rounded()?;
-        model.zero_gradients()
+        model.zero_gradients()?;
+        Ok(None)
     }
 
     /// First and second moments, with the layout of the model's parameters.
@@ -114,13 +162,24 @@ impl Optimizer {
         (&self.first, &self.second)
     }
 
-    /// Steps taken.
+    /// Steps taken, those left out not among them.
     pub fn steps(&self) -> u32 {
         self.steps
     }
 
-    /// Global norm of the gradient of the last step, before clipping, `[1]`.
-    pub fn gradient_norm(&self) -> &Buffer {
-        &self.norm
+    /// Global norm of the gradient of the last step that was taken, before clipping.
+    ///
+    /// # Errors
+    ///
+    /// What the device reports.
+    pub fn gradient_norm(&self, ctx: &Context) -> Result<f32, KernelError> {
+        match &self.scaling {
+            Some(scaling) => Ok(scaling.norm),
+            None => read_one(ctx, &self.norm),
+        }
     }
+}
+
+fn read_one(ctx: &Context, buffer: &Buffer) -> Result<f32, KernelError> {
+    Ok(ctx.read_f32(buffer)?.first().copied().unwrap_or(0.0))
 }

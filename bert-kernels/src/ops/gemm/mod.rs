@@ -2,8 +2,8 @@
 //!
 //! The three layouts are the passes of a linear layer y = x Wᵀ + b with W stored [out, in]:
 //! forward is [`NT`](Transpose::NT), the gradient of x is [`NN`](Transpose::NN) (dY · W), the
-//! gradient of W is [`TN`](Transpose::TN) (dYᵀ · x). Row-major and contiguous; inputs f32, bf16 or f16,
-//! accumulation in f32, C in f32 or the inputs' type.
+//! gradient of W is [`TN`](Transpose::TN) (dYᵀ · x). Row-major and contiguous; inputs f32, bf16 or
+//! f16, accumulation in f32, C in f32 or the inputs' type.
 //!
 //! One blocking: a unit owns a register tile of C (`tile_register`) and walks k, taking
 //! operands from a staged, k-major copy. On a CPU the staging is a panel of B in memory and each
@@ -11,7 +11,7 @@
 //! all units of a cube between barriers (`staged`). The sum over k is one sequential chain of
 //! fused multiply-adds an element, in ascending k, on every device: results are deterministic.
 //!
-//! Where planes have matrix instructions for bf16, they take the place of the register tile
+//! Where planes have matrix instructions for 16-bit floats, they take the place of the register tile
 //! (`tensor`, `tensor_tile`, and `tensor_block` for the sizes): the chain then runs along k in steps of
 //! 16, whose sums the instruction makes.
 
@@ -26,6 +26,7 @@ mod tensor_tile;
 mod tile_register;
 
 use cubecl::prelude::*;
+use half::{bf16, f16};
 
 pub use super::activation::Activation;
 use super::dropout::expect_act;

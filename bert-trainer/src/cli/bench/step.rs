@@ -153,12 +153,15 @@ fn train(
         let shares = Shares::pretraining(&part, batch);
         let targets = Targets { shares, ..Targets::pretraining(ctx, &part) };
         let dropout = DropoutPlan::training(model.config(), 1, step * passes + number);
-        let losses = model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+        let scale = optimizer.loss_scale();
+        let losses = model.accumulate_gradients(&device_batch, &targets, &dropout, scale)?;
         if let Some(term) = &losses.masked {
             term.read(ctx)?;
         }
     }
-    optimizer.step(model, 1e-4)?;
+    if let Some(overflow) = optimizer.step(model, 1e-4)? {
+        eprintln!("bench: step {step}: {overflow}");
+    }
     ctx.sync()?;
     Ok(())
 }
@@ -279,7 +282,7 @@ fn described(predicted: &Footprint) -> String {
         ("parameters", predicted.parameters),
         ("gradients", predicted.gradients),
         ("optimizer", predicted.optimizer),
-        ("bf16 copy", predicted.low_precision),
+        ("16-bit copy", predicted.low_precision),
         ("batch", predicted.batch),
         ("embeddings", predicted.embeddings),
         ("layers", predicted.layers),

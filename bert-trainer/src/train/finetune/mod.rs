@@ -164,7 +164,10 @@ pub fn finetune(ctx: &Context, plan: &FinetunePlan) -> anyhow::Result<FinetuneSu
         epoch += 1;
         for examples in order {
             let batch = data.batch(&examples);
-            let losses = trainer.train(&examples, &batch)?;
+            let (losses, overflow) = trainer.train(&examples, &batch)?;
+            if let Some(overflow) = overflow {
+                progress.note(&format!("step {}: {overflow}", trainer.step));
+            }
             let tokens = batch.tokens.tokens() as u64;
             record.add(&trainer.optimizer, losses, trainer.learning_rate(), trainer.step)?;
             progress.step(trainer.step, tokens);

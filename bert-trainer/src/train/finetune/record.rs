@@ -21,6 +21,9 @@ struct Line {
     loss: f64,
     learning_rate: f32,
     gradient_norm: f32,
+    /// In f16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss_scale: Option<f32>,
 }
 
 /// A line after an epoch.
@@ -109,9 +112,14 @@ impl<'a> Record<'a> {
             sums.read(self.ctx, &losses)?;
         }
         self.epoch.add(&sums);
-        let norm = self.ctx.read_f32(optimizer.gradient_norm())?;
-        let gradient_norm = norm.first().copied().unwrap_or(0.0);
-        let line = Line { step, loss: sums.mean(self.weight), learning_rate: rate, gradient_norm };
+        let gradient_norm = optimizer.gradient_norm(self.ctx)?;
+        let line = Line {
+            step,
+            loss: sums.mean(self.weight),
+            learning_rate: rate,
+            gradient_norm,
+            loss_scale: optimizer.scaling().map(|scaling| scaling.scale()),
+        };
         self.board.scalar(step, "loss/train", line.loss as f32)?;
         self.board.scalar(step, "learning_rate", rate)?;
         self.board.scalar(step, "gradient_norm", gradient_norm)?;

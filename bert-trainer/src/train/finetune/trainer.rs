@@ -1,5 +1,6 @@
 //! The model in training: one step of the optimizer after the other.
 
+use anyhow::ensure;
 use bert_kernels::Context;
 
 use super::FinetunePlan;
@@ -8,7 +9,7 @@ use super::weights::Weights;
 use crate::config::Config;
 use crate::data::TaskBatch;
 use crate::model::{DeviceBatch, DropoutPlan, Losses, Model, Targets};
-use crate::train::{Optimizer, Schedule};
+use crate::train::{Optimizer, Overflow, Schedule};
 
 /// The model in training.
 pub(super) struct Trainer<'a> {
@@ -25,8 +26,13 @@ pub(super) struct Trainer<'a> {
 
 impl Trainer<'_> {
     /// One step of the optimizer on a batch of the training examples `indices`, in as many passes as
-    /// the plan says.
-    pub fn train(&mut self, indices: &[u32], batch: &TaskBatch) -> anyhow::Result<Vec<Losses>> {
+    /// the plan says. Gives the losses, and why the step was left out if it was.
+    pub fn train(
+        &mut self,
+        indices: &[u32],
+        batch: &TaskBatch,
+    ) -> anyhow::Result<(Vec<Losses>, Option<Overflow>)> {
+        let scale = self.optimizer.loss_scale();
         let mut losses = Vec::with_capacity(self.plan.accumulate);
         let mut rest = indices;
         for (number, part) in (0..).zip(batch.split(self.plan.accumulate)) {
@@ -41,12 +47,15 @@ impl Trainer<'_> {
             }
             let pass = self.step * self.plan.accumulate as u64 + number;
             let dropout = DropoutPlan::training(self.config, self.plan.seed, pass);
-            let pass = self.model.accumulate_gradients(&device_batch, &targets, &dropout, 1.0)?;
+            let pass = self.model.accumulate_gradients(&device_batch, &targets, &dropout, scale)?;
             losses.push(pass);
         }
-        self.optimizer.step(self.model, self.schedule.learning_rate(self.step))?;
+        let overflow = self.optimizer.step(self.model, self.schedule.learning_rate(self.step))?;
         self.step += 1;
-        Ok(losses)
+        if let Some(overflow) = &overflow {
+            ensure!(!overflow.is_final(), "step {}: {overflow}", self.step);
+        }
+        Ok((losses, overflow))
     }
 
     /// The rate of the last step.

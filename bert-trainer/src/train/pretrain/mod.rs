@@ -150,10 +150,13 @@ pub fn pretrain(
     let mut tokens = 0;
     for passes in batches {
         let passes: Result<Vec<PretrainBatch>, DataError> = passes;
-        let taken_in = run.train(&passes?)?;
+        let (taken_in, overflow) = run.train(&passes?)?;
         tokens += taken_in;
         if let Some(progress) = &mut progress {
             progress.step(run.step, taken_in);
+            if let Some(overflow) = overflow {
+                progress.note(&format!("step {}: {overflow}", run.step));
+            }
         }
         let last = run.step == plan.steps;
         if run.step % plan.log_steps == 0 || last {

@@ -18,7 +18,7 @@ use crate::model::{
 };
 use crate::train::collective::{Communicator, GradientSum};
 use crate::train::record::Recorder;
-use crate::train::{Optimizer, OptimizerOptions, Schedule};
+use crate::train::{LossScale, Optimizer, OptimizerOptions, Overflow, Schedule};
 
 /// A line of `metrics.jsonl`: means over the steps since the line before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub(super) struct Line {
     pub learning_rate: f32,
     pub gradient_norm: f32,
     pub tokens: u64,
+    /// In f16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f32>,
 }
 
 impl Line {
@@ -56,6 +59,9 @@ struct Carried {
     first_loss: Option<u64>,
     /// What the log said last, for the summary of a run that resumes near its end.
     last: Option<Line>,
+    /// In f16, how the loss is scaled and the norm of the last step that was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scaling: Option<(LossScale, u32)>,
 }
 
 fn to_bits(tally: Tally) -> (u64, u64, u64) {
@@ -164,8 +170,13 @@ impl<'a> Run<'a> {
                 let step = saved.state.step;
                 let model = model(buffer("parameters")?)?;
                 let (first, second) = (buffer("first_moment")?, buffer("second_moment")?);
-                let optimizer = Optimizer::resume(&model, options, first, second, step as u32);
                 let carried: Carried = serde_json::from_value(saved.state.progress)?;
+                let left_out = carried.scaling.map_or(0, |(scale, _)| scale.left_out());
+                let taken = step as u32 - left_out;
+                let mut optimizer = Optimizer::resume(&model, options, first, second, taken);
+                if let Some((scale, norm)) = carried.scaling {
+                    optimizer.set_scaling(scale, f32::from_bits(norm));
+                }
                 (step, model, optimizer, carried)
             }
             (false, Some(_)) => bail!(
@@ -230,8 +241,10 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// One step, of which this rank has a part of each pass; gives the tokens of all ranks.
-    pub fn train(&mut self, passes: &[PretrainBatch]) -> anyhow::Result<u64> {
+    /// One step, of which this rank has a part of each pass; gives the tokens of all ranks, and why the
+    /// step was left out if it was. All ranks have the same gradients, and so leave out the same.
+    pub fn train(&mut self, passes: &[PretrainBatch]) -> anyhow::Result<(u64, Option<Overflow>)> {
+        let scale = self.optimizer.loss_scale();
         let counts = Counts::share(self.communicator, passes)?;
         let mut sum = GradientSum::new(self.communicator, self.ctx, self.model.gradients());
         for (number, part) in passes.iter().enumerate() {
@@ -245,14 +258,17 @@ impl<'a> Run<'a> {
             let is_last = number + 1 == passes.len();
             let mut ready = |from| if is_last { sum.ready(from) } else { Ok(()) };
             let losses =
-                self.model.last_gradients(&device_batch, &targets, &dropout, 1.0, &mut ready)?;
+                self.model.last_gradients(&device_batch, &targets, &dropout, scale, &mut ready)?;
             self.pending.push(losses);
         }
         sum.finish()?;
-        self.optimizer.step(&self.model, self.schedule.learning_rate(self.step))?;
+        let overflow = self.optimizer.step(&self.model, self.schedule.learning_rate(self.step))?;
         self.tokens += counts.tokens;
         self.step += 1;
-        Ok(counts.tokens)
+        if let Some(overflow) = &overflow {
+            ensure!(!overflow.is_final(), "step {}: {overflow}", self.step);
+        }
+        Ok((counts.tokens, overflow))
     }
 
     /// Reads the losses that wait on the device, and adds those of all ranks: pass by pass, so that it
@@ -283,7 +299,6 @@ impl<'a> Run<'a> {
     /// Writes a line of metrics and begins a new interval.
     pub fn log(&mut self) -> anyhow::Result<Line> {
         self.settle()?;
-        let norm = self.ctx.read_f32(self.optimizer.gradient_norm())?;
         let line = Line {
             step: self.step,
             mlm_loss: self.masked.mean_loss(),
@@ -291,8 +306,9 @@ impl<'a> Run<'a> {
             nsp_loss: self.next.mean_loss(),
             nsp_accuracy: self.next.accuracy(),
             learning_rate: self.schedule.learning_rate(self.step - 1),
-            gradient_norm: norm.first().copied().unwrap_or(0.0),
+            gradient_norm: self.optimizer.gradient_norm(self.ctx)?,
             tokens: self.tokens,
+            loss_scale: self.optimizer.scaling().map(|scaling| scaling.scale()),
         };
         ensure!(
             line.mlm_loss.is_finite() && line.nsp_loss.is_finite(),
@@ -318,12 +334,17 @@ impl<'a> Run<'a> {
         let (first, second) = self.optimizer.moments();
         let parameters = self.ctx.read_f32(self.model.parameters())?;
         let (first, second) = (self.ctx.read_f32(first)?, self.ctx.read_f32(second)?);
+        let scaling = match self.optimizer.scaling() {
+            Some(scale) => Some((scale, self.optimizer.gradient_norm(self.ctx)?.to_bits())),
+            None => None,
+        };
         let carried = Carried {
             masked: to_bits(self.masked),
             next: to_bits(self.next),
             tokens: self.tokens,
             first_loss: self.first_loss.map(f64::to_bits),
             last: self.last,
+            scaling,
         };
         let state = TrainerState {
             step: self.step,

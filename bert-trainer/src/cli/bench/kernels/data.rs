@@ -15,6 +15,7 @@ pub(super) fn values(ctx: &Context, dtype: DType, len: usize) -> Buffer {
     all.truncate(len);
     match dtype {
         DType::Bf16 => ctx.upload_bf16(&all),
+        DType::F16 => ctx.upload_f16(&all),
         _ => ctx.upload_f32(&all),
     }
 }
