@@ -108,6 +108,9 @@ struct Tiling {
     drops: bool,
 }
 
+/// Elements along D of a GPU's register tile: with 4 rows 64 accumulators. Twice as many spill.
+const GPU_TILE_WIDTH: usize = 16;
+
 impl Tiling {
     /// Tiles for a device; `floats` says how many f32 of shared memory a pass needs with them.
     fn new(
@@ -121,8 +124,10 @@ impl Tiling {
         let width = sizes.head_width;
         let lanes = lanes(ctx, qkv.dtype(), width);
         let vectors = width / lanes;
+        // A vector of 16-bit values has twice the lanes, and a GPU keeps the tile in registers of one each.
+        let most = if shape.is_cpu() { 4 } else { (GPU_TILE_WIDTH / lanes).clamp(1, 4) };
         let tile_width =
-            (1..=4).rev().find(|candidate| vectors.is_multiple_of(*candidate)).unwrap_or(1);
+            (1..=most).rev().find(|candidate| vectors.is_multiple_of(*candidate)).unwrap_or(1);
         let mut tiling = Self {
             heads: sizes.heads,
             width,
