@@ -21,6 +21,8 @@ from interpreter import from_bf16, from_f16, launch, to_bf16, to_f16
 
 # Rows and columns of a tile, and bytes of shared memory of its cube.
 SMALL, LARGE = (64, 43_008), (128, 83_968)
+# Length of a part of k.
+PART = 64
 ERF = np.vectorize(math.erf)
 ACTIVATIONS = {
     "none": lambda x: x,
@@ -66,29 +68,34 @@ def attempt(text, layout):
     b = grid(random, *((n, k) if layout == "NT" else (k, n)))
     product = (a.T if layout == "TN" else a).astype(np.float64) @ (b.T if layout == "NT" else b)
     before, bias = grid(random, m, n), grid(random, n)
+    # A plain product may be split along k: then each part has a C of its own, and their sum counts.
+    part = PART if pointers == 3 else k
+    parts = -(-k // part)
     stored = narrow(before).tobytes() if low else before.tobytes()
     # C, then a bias, then what is kept before the activation.
-    more = [stored, bias.tobytes(), stored][: pointers - 2]
-    scalars = struct.pack("<6I", m, n, k, a.shape[1], b.shape[1], n)
+    more = [stored * parts, bias.tobytes(), stored][: pointers - 2]
+    scalars = struct.pack("<7I", m, n, k, part, a.shape[1], b.shape[1], n)
     cubes = -(-m // tile) * -(-n // tile)
     buffers = [narrow(a).tobytes(), narrow(b).tobytes(), *more]
     try:
-        found = launch(text, buffers, scalars, cubes, shared_bytes)
+        found = launch(text, buffers, scalars, cubes, shared_bytes, rows=parts)
     except AssertionError as error:
         return False, str(error)
 
     def matrix(data):
-        return (widen(data.view(np.uint16)) if low else data.view(np.float32)).reshape(m, n)
+        values = widen(data.view(np.uint16)) if low else data.view(np.float32)
+        return values.reshape(-1, m, n).sum(0)
 
     # A store rounds to 8 or 11 bits, or the sum is exact.
-    bound = (2.0**-11 if half else 2.0**-8) * (np.abs(product).max() + 2) if low else 0.0
+    bound = (2.0**-11 if half else 2.0**-8) * parts * (np.abs(product).max() + 2) if low else 0.0
     wrong = []
     for accumulated, (name, activation) in itertools.product((False, True), ACTIVATIONS.items()):
-        pre = product + (before if accumulated else 0) + (bias if pointers > 3 else 0)
+        pre = product + (parts * before if accumulated else 0) + (bias if pointers > 3 else 0)
         errors = [np.abs(matrix(found[2]) - activation(pre)).max()]
         if pointers > 4:
             errors.append(np.abs(matrix(found[4]) - pre).max())
-        what = f"{'f16' if half else 'bf16'} {layout} {m}x{n}x{k}, {name}{', accumulated' if accumulated else ''}"
+        kind = f"{'f16' if half else 'bf16'} {layout} {m}x{n}x{k} in {parts} of k"
+        what = f"{kind}, {name}{', accumulated' if accumulated else ''}"
         if max(errors) <= bound:
             return True, f"{what}, error {max(errors):.2g}"
         wrong.append((max(errors), what))

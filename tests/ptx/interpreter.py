@@ -476,14 +476,15 @@ class Warp:
         assert words[0] == "warp", words
 
 
-def launch(text, buffers, scalars, cubes, shared_bytes, seed=0):
-    """Runs `cubes` cubes along x and gives the bytes of the buffers afterwards."""
+def launch(text, buffers, scalars, cubes, shared_bytes, rows=1, seed=0):
+    """Runs `cubes` cubes along x in `rows` rows along y and gives the bytes of the buffers afterwards."""
     kernel, memory = Kernel(text), Memory(buffers)
     addresses = [start.to_bytes(8, "little") for start, _ in memory.places]
     scalars = scalars.ljust(kernel.parameter_bytes[-1], b"\0")
     parameters = addresses + [scalars]
     assert [len(data) for data in parameters] == kernel.parameter_bytes, kernel.parameter_bytes
     shuffle = random.Random(seed)
-    for x in range(cubes):
-        Cube(kernel, memory, parameters, (x, 0, 0), (cubes, 1, 1), shared_bytes).run(shuffle)
+    for y in range(rows):
+        for x in range(cubes):
+            Cube(kernel, memory, parameters, (x, y, 0), (cubes, rows, 1), shared_bytes).run(shuffle)
     return [memory.bytes[start:end] for start, end in memory.places]

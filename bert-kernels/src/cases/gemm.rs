@@ -76,6 +76,12 @@ pub(super) fn rows() -> Vec<Case> {
             }));
         }
     }
+    // A gradient long enough to be split along k on tensor cores, with a last part that is shorter.
+    for (dtype, (m, n, k)) in [(DType::Bf16, (70, 72, 2100)), (DType::F16, (65, 33, 1093))] {
+        rows.push(Case::new("gemm", format!("TN {m}x{n}x{k} += f32"), dtype, move |ctx| {
+            product(ctx, (m, n, k), Transpose::TN, dtype, DType::F32, true)
+        }));
+    }
     rows.push(Case::new("gemm", "gradients", DType::F32, |_| gradients()));
     rows
 }

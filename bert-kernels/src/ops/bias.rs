@@ -105,19 +105,25 @@ pub(crate) fn column_sums(
         work.contiguous,
     ));
     if runs > 1 {
-        let work = spread(ctx, columns);
-        add_runs::launch(
-            ctx.client(),
-            work.count,
-            work.dim,
-            width,
-            workspace.arg(),
-            into.arg(),
-            runs,
-            columns,
-            work.contiguous,
-        );
+        add_sums(ctx, workspace, into, runs, n);
     }
+}
+
+/// `into[j] += Σ_r sums[r, j]`, r from 0 on, for j < n; both f32.
+pub(crate) fn add_sums(ctx: &Context, sums: &Buffer, into: &Buffer, runs: usize, n: usize) {
+    let width = lanes(ctx, DType::F32, n);
+    let work = spread(ctx, n / width);
+    add_runs::launch(
+        ctx.client(),
+        work.count,
+        work.dim,
+        width,
+        sums.arg(),
+        into.arg(),
+        runs,
+        n / width,
+        work.contiguous,
+    );
 }
 
 #[cube(launch)]

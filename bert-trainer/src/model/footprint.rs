@@ -228,7 +228,7 @@ impl Parts<'_> {
 
     /// What the largest of these products of m, n and k packs.
     fn scratch(&self, products: &[(Transpose, usize, usize, usize)]) -> u64 {
-        let len = |&(how, m, n, k): &_| ops::gemm_scratch_len(self.ctx, how, m, n, k);
+        let len = |&(how, m, n, k): &_| ops::gemm_scratch_len(self.ctx, self.dtype, how, m, n, k);
         bytes(products.iter().map(len).max().unwrap_or(0), DType::F32)
     }
 }

@@ -29,12 +29,13 @@ use cubecl::prelude::*;
 use half::{bf16, f16};
 
 pub use super::activation::Activation;
+use super::bias::add_sums;
 use super::dropout::expect_act;
 use crate::lanes::{expect_u32, with_act};
 use crate::{Buffer, Context, DType, KernelError};
 use epilogue::Finish;
 use staged::Block;
-use tensor_block::block_for;
+use tensor_block::{Layout, TensorBlock, layout_for};
 use tile_register::Tile;
 
 /// Which operands are stored transposed.
@@ -199,19 +200,24 @@ fn cpu_lanes(ctx: &Context) -> usize {
 }
 
 /// Elements of f32 that [`gemm`] allocates while it runs: on a CPU B packed into panels, and an A that is
-/// stored transposed packed into tiles.
+/// stored transposed packed into tiles, on tensor cores the parts of a gradient that is split along k.
+/// `dtype` is that of A and B.
 pub fn gemm_scratch_len(
     ctx: &Context,
+    dtype: DType,
     transpose: Transpose,
     m: usize,
     n: usize,
     k: usize,
 ) -> usize {
-    match ctx.shape().is_cpu() {
-        true => {
-            panels_len(ctx, n, k) + if transpose == Transpose::TN { tiles_len(m, k) } else { 0 }
-        }
-        false => 0,
+    if ctx.shape().is_cpu() {
+        return panels_len(ctx, n, k)
+            + if transpose == Transpose::TN { tiles_len(m, k) } else { 0 };
+    }
+    let may_split = transpose == Transpose::TN;
+    match layout_for(m, n, k, may_split).parts {
+        parts if parts > 1 && ctx.shape().tensor_cores && dtype != DType::F32 => parts * m * n,
+        _ => 0,
     }
 }
 
@@ -390,14 +396,43 @@ fn wide_lanes(dtype: DType, row: usize, stride: usize) -> usize {
     1 << (row | stride).trailing_zeros().min((16 / dtype.size_bytes()).trailing_zeros())
 }
 
-#[allow(unsafe_code)]
 fn by_tensor_cores<E, EC>(ctx: &Context, args: &Gemm<'_>, Strides { a_stride, c_stride }: Strides)
 where
     E: Float + CubeElement,
     EC: Float + CubeElement,
 {
+    let &Gemm { c, m, n, k, .. } = args;
+    let Layout { block, parts, part } = layout_for(m, n, k, may_split(args, c_stride));
+    if parts > 1 {
+        let sums = ctx.empty(DType::F32, parts * m * n);
+        let alone = Gemm { c: &sums, accumulate: false, ..*args };
+        launch_tensor::<E, f32>(ctx, &alone, Strides { a_stride, c_stride }, block, parts, part);
+        return add_sums(ctx, &sums, c, parts, m * n);
+    }
+    launch_tensor::<E, EC>(ctx, args, Strides { a_stride, c_stride }, block, 1, k);
+}
+
+/// Whether parts of the product may be summed up in C one after another: a gradient's may.
+fn may_split(args: &Gemm<'_>, c_stride: usize) -> bool {
+    args.accumulate
+        && args.c.dtype() == DType::F32
+        && matches!(args.epilogue, Epilogue::None)
+        && c_stride == args.n
+}
+
+#[allow(unsafe_code)]
+fn launch_tensor<E, EC>(
+    ctx: &Context,
+    args: &Gemm<'_>,
+    Strides { a_stride, c_stride }: Strides,
+    block: TensorBlock,
+    parts: usize,
+    part: usize,
+) where
+    E: Float + CubeElement,
+    EC: Float + CubeElement,
+{
     let &Gemm { a, b, c, m, n, k, transpose, .. } = args;
-    let block = block_for(m, n);
     let b_stride = if transpose == Transpose::NT { k } else { n };
     let tiles = m.div_ceil(block.rows) * n.div_ceil(block.columns);
     let (bias, pre) = epilogue_args(args.epilogue);
@@ -406,7 +441,7 @@ where
     unsafe {
         tensor::gemm_tensor::launch_unchecked::<E, EC>(
             ctx.client(),
-            CubeCount::Static(tiles as u32, 1, 1),
+            CubeCount::Static(tiles as u32, parts as u32, 1),
             CubeDim::new_1d(block.units() as u32),
             wide_lanes(a.dtype(), a_stride, a_stride),
             wide_lanes(b.dtype(), b_stride, b_stride),
@@ -419,6 +454,7 @@ where
             m,
             n,
             k,
+            part,
             a_stride,
             b_stride,
             c_stride,

@@ -22,7 +22,8 @@ use crate::async_copy::{commit_copies, copy_async, wait_copies};
 /// second-level cache.
 const GROUP: usize = 8;
 
-/// Tiles of C, one a cube.
+/// Tiles of C, one a cube; of those along y each takes a part of k, `k_part` long, and writes its product
+/// behind that of the part before.
 ///
 /// `NA` and `NB` are the elements that one copy moves, `NC` those of a store.
 #[cube(launch_unchecked)]
@@ -35,6 +36,7 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     m: usize,
     n: usize,
     k: usize,
+    k_part: usize,
     a_stride: usize,
     b_stride: usize,
     c_stride: usize,
@@ -58,6 +60,11 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     let height = min(row_tiles - group * comptime!(GROUP), comptime!(GROUP).runtime());
     let first_row = (group * comptime!(GROUP) + within % height) * block.rows;
     let first_column = within / height * block.columns;
+
+    let part = CUBE_POS_Y as usize;
+    let k_first = part * k_part;
+    let k_end = min(k, k_first + k_part);
+    let c_first = part * m;
 
     let lane = UNIT_POS_PLANE as usize;
     let plane = UNIT_POS as usize / comptime!(LANES);
@@ -93,22 +100,44 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     let ahead = comptime!(stages - 1);
     #[unroll]
     for step in 0..ahead {
-        let k_at = comptime!(step * block.depth).runtime();
+        let k_at = k_first + comptime!(step * block.depth);
         let slot = step.runtime();
-        fill::<E, NA>(a, &mut a_shared, slot, first_row, m, k_at, k, a_stride, a_stage, block);
-        fill::<E, NB>(b, &mut b_shared, slot, first_column, n, k_at, k, b_stride, b_stage, block);
+        fill::<E, NA>(a, &mut a_shared, slot, first_row, m, k_at, k_end, a_stride, a_stage, block);
+        fill::<E, NB>(
+            b,
+            &mut b_shared,
+            slot,
+            first_column,
+            n,
+            k_at,
+            k_end,
+            b_stride,
+            b_stage,
+            block,
+        );
         commit_copies();
     }
     let mut read = 0usize.runtime();
     let mut write = ahead.runtime();
-    for step in 0..k.div_ceil(block.depth) {
+    for step in 0..(k_end - k_first).div_ceil(block.depth) {
         // All but the last groups are there, for everybody, and everybody is done with the stage that
         // is filled next.
         wait_copies(comptime!(stages - 2));
         sync_cube();
-        let k_at = (step + ahead) * block.depth;
-        if k_at < k {
-            fill::<E, NA>(a, &mut a_shared, write, first_row, m, k_at, k, a_stride, a_stage, block);
+        let k_at = k_first + (step + ahead) * block.depth;
+        if k_at < k_end {
+            fill::<E, NA>(
+                a,
+                &mut a_shared,
+                write,
+                first_row,
+                m,
+                k_at,
+                k_end,
+                a_stride,
+                a_stage,
+                block,
+            );
             fill::<E, NB>(
                 b,
                 &mut b_shared,
@@ -116,7 +145,7 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
                 first_column,
                 n,
                 k_at,
-                k,
+                k_end,
                 b_stride,
                 b_stage,
                 block,
@@ -196,6 +225,7 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
             let column = first_column + plane_column + inner;
             if row < m && column < n {
                 let value = finished[(base + item / stores * pitch + inner) / NC::value()];
+                let row = c_first + row;
                 finish_value::<EC, NC>(value, c, bias, pre, row, column, c_stride, finish);
             }
         }

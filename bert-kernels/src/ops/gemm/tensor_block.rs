@@ -49,10 +49,59 @@ const SMALL: TensorBlock =
     TensorBlock { rows: 64, columns: 64, depth: 32, stages: 4, planes: (2, 2) };
 /// With fewer large tiles than a large GPU has multiprocessors, most of them would be idle.
 const FEW_TILES: usize = 128;
+/// Cubes that a large GPU runs at once, two on each multiprocessor.
+const AT_ONCE: usize = 256;
+/// Least length of a part of k: shorter ones spend more on filling their stages, and on the sum of the
+/// parts, than they win.
+const LEAST_PART: usize = 512;
 
-/// The block for a product `[m, n]`. It does not change the sums: each runs along k, 16 steps at a
-/// time, in every block.
-pub(crate) fn block_for(m: usize, n: usize) -> TensorBlock {
-    let large = m.div_ceil(LARGE.rows) * n.div_ceil(LARGE.columns);
-    if large < FEW_TILES { SMALL } else { LARGE }
+/// How a product is laid over the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) block: TensorBlock,
+    /// Parts of k, each with cubes of its own.
+    pub(crate) parts: usize,
+    /// Length of a part; the last one may be shorter, and none is empty.
+    pub(crate) part: usize,
+}
+
+/// The layout for a product `[m, n]` along k. It follows from the sizes alone, so a product has the same
+/// bits on every device: within a part the sum runs along k, 16 steps at a time, in every block, and parts
+/// are added in their order.
+pub(crate) fn layout_for(m: usize, n: usize, k: usize, may_split: bool) -> Layout {
+    let tiles = |block: &TensorBlock| m.div_ceil(block.rows) * n.div_ceil(block.columns);
+    let parts_with = |block: &TensorBlock| match may_split {
+        true => (AT_ONCE / tiles(block)).min(k / LEAST_PART).max(1),
+        false => 1,
+    };
+    let block = if tiles(&LARGE) * parts_with(&LARGE) < FEW_TILES { SMALL } else { LARGE };
+    let part = k.div_ceil(parts_with(&block)).next_multiple_of(block.depth);
+    Layout { block, parts: k.div_ceil(part).max(1), part }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_of_weights_are_split_along_their_tokens() {
+        for (m, n, k, expected) in [
+            // BERT-base at 16,384 tokens: projections, output, feed-forward.
+            (2304, 768, 16_384, (LARGE, 2)),
+            (768, 768, 16_384, (LARGE, 7)),
+            (3072, 768, 16_384, (LARGE, 1)),
+            // Small models and few tokens.
+            (256, 256, 16_384, (SMALL, 16)),
+            (128, 128, 4_096, (SMALL, 8)),
+            (768, 768, 1_000, (SMALL, 1)),
+            (5, 3, 7, (SMALL, 1)),
+            (5, 3, 0, (SMALL, 1)),
+        ] {
+            let layout = layout_for(m, n, k, true);
+            assert_eq!((layout.block, layout.parts), expected, "{m}x{n}x{k}");
+            assert!(layout.parts * layout.part >= k);
+            assert!(k == 0 || (layout.parts - 1) * layout.part < k, "no part is empty");
+            assert_eq!(layout_for(m, n, k, false).parts, 1);
+        }
+    }
 }
