@@ -49,6 +49,8 @@ enum Command {
     /// Writes target/gpu-pack.tar.xz: programs with the CUDA runtime, PyTorch scripts that measure the
     /// same, and run.sh, which does all of it in 8 minutes and writes results/.
     GpuPack(gpu::pack::Args),
+    /// What each operation of a training step should take on a GPU, by its bytes and its arithmetic.
+    GpuPredict(gpu::predict::Args),
     /// Makes a page and plots of what `run.sh` of the pack measured, beside what we aim at.
     GpuReport(gpu::report::Args),
     /// Builds bert-core for targets without an operating system.
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::GpuCompile(args) => gpu_compile::run(&args),
         Command::GpuPack(args) => gpu::pack::run(&args),
+        Command::GpuPredict(args) => gpu::predict::run(&args),
         Command::GpuReport(args) => gpu::report::run(&args),
         Command::Targets(args) => targets::run(&args),
         Command::Identity(args) => identity::run(&args),
