@@ -115,6 +115,7 @@ impl std::fmt::Display for Overflow {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::config::Config;
