@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::test::{self, FEATURES};
-use crate::{demo as flow, gpu_compile, identity, setup, shell, targets};
+use crate::{capi, demo as flow, gpu_compile, identity, setup, shell, targets};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -21,13 +21,14 @@ struct Step {
     run: fn() -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "setup", run: || done(setup::ensure_for_tests()) },
     Step { name: "format", run: || done(format()) },
     Step { name: "lints", run: || done(lints()) },
     Step { name: "docs", run: || done(docs()) },
     Step { name: "tests", run: || done(tests()) },
     Step { name: "bare-metal", run: || done(bare_metal()) },
+    Step { name: "capi", run: capi::test },
     Step { name: "identity", run: || done(identity::run(&identity::Args::brief())) },
     Step { name: "gpu-compile", run: || done(gpu_compile::run(&Default::default())) },
     Step { name: "vulkan", run: test::vulkan },

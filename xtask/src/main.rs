@@ -1,6 +1,7 @@
 //! Every chore of the repository, one command each. `cargo xtask --help` lists them.
 
 mod bench;
+mod capi;
 mod ci;
 mod demo;
 mod fuzz;
@@ -53,6 +54,8 @@ enum Command {
     GpuReport(gpu::report::Args),
     /// Builds bert-core for targets without an operating system.
     Targets(targets::Args),
+    /// Builds the C library, static and shared, and installs it with header and pkg-config file.
+    Capi(capi::Args),
     /// Asks bert-core on every machine about one corpus: the same output bytes as on this one's scalar
     /// path, and as recorded, with no more instructions than recorded.
     ///
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::GpuPack(args) => gpu::pack::run(&args),
         Command::GpuReport(args) => gpu::report::run(&args),
         Command::Targets(args) => targets::run(&args),
+        Command::Capi(args) => capi::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
