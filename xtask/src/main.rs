@@ -52,7 +52,7 @@ enum Command {
     GpuPack(gpu::pack::Args),
     /// Makes a page and plots of what `run.sh` of the pack measured, beside what we aim at.
     GpuReport(gpu::report::Args),
-    /// Builds bert-core for targets without an operating system.
+    /// Builds bert-core and its updates for targets without an operating system.
     Targets(targets::Args),
     /// Builds the C library, static and shared, and installs it with header and pkg-config file.
     Capi(capi::Args),
