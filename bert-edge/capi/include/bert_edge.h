@@ -5,7 +5,7 @@
  *
  *   bert_model_open      checks a model file in memory
  *   bert_session_open    binds it to scratch memory, one session a thread
- *   bert_classify …      asks: which function a model answers is in its bert_info
+ *   bert_classify, ...   ask: which function a model answers is in its bert_info
  *
  * All memory is the caller's, and nothing is kept beside it. Lengths are in bytes, texts are UTF-8
  * without a zero byte at the end, and offsets of results are bytes of the text as it was given.
@@ -306,7 +306,7 @@ typedef struct bert_passage {
 
 // What is to be known beside the passages.
 typedef struct bert_answers {
-    // Passages in the array.
+    // Passages in the array; 0 with an error.
     size_t count;
     // Windows that the context was read in.
     uint32_t windows;

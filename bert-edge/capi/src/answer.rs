@@ -42,7 +42,7 @@ pub struct AnswerOptions {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Answers {
-    /// Passages in the array.
+    /// Passages in the array; 0 with an error.
     pub count: usize,
     /// Windows that the context was read in.
     pub windows: u32,
@@ -52,6 +52,16 @@ pub struct Answers {
     pub no_answer_probability: f32,
     /// Whether the first passage is an answer: false if there is none.
     pub has_answer: bool,
+}
+
+impl Answers {
+    const NONE: Answers = Answers {
+        count: 0,
+        windows: 0,
+        no_answer_score: 0.0,
+        no_answer_probability: 0.0,
+        has_answer: false,
+    };
 }
 
 /// The best passages of a context that answer a question, the best first: as many as `answers` has
@@ -84,6 +94,7 @@ pub unsafe extern "C" fn bert_answer(
         ask(session, &raw mut outcome, capacity, |asked| {
             check(found)?;
             let mut summary = asked.array(found, 1)?;
+            memory::put(found, Answers::NONE)?;
             let (question, context) =
                 (asked.text(question, question_length)?, asked.text(context, context_length)?);
             let mut room = asked.array(answers, capacity)?;

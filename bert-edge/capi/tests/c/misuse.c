@@ -204,6 +204,7 @@ static void other_heads(struct opened *regress, struct opened *several, struct o
     EXPECT(bert_answer(&span->session, context, length, context, length, NULL, passages, 1,
                        &answers),
            BERT_ERROR_TOKENS);
+    EXPECT(answers.count, 0);
     DO(bert_answer(&span->session, "a", 1, context, length, NULL, passages, 40, &answers));
     EXPECT(answers.count, BERT_MAX_ANSWERS);
     EXPECT(answers.windows > 1, 1);
