@@ -90,12 +90,14 @@ fn build(environment: &Path, out: &Path) -> Result<PathBuf> {
     maturin.current_dir(shell::root().join(PROJECT));
     maturin.env("CARGO_TARGET_DIR", folder().join("build"));
     shell::run(&mut maturin)?;
+    // Both workspaces have one version.
+    let start = concat!("bert_edge-", env!("CARGO_PKG_VERSION"), "-");
     let files = fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
     let wheel = files.flatten().map(|file| file.path()).find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("bert_edge-") && name.ends_with(".whl")
+        name.starts_with(start) && name.ends_with(".whl")
     });
-    wheel.with_context(|| format!("no wheel in {}", out.display()))
+    wheel.with_context(|| format!("no wheel {start}… in {}", out.display()))
 }
 
 /// A virtual environment with the tools.

@@ -65,6 +65,12 @@ static void models(struct opened *at) {
     EXPECT(bert_model_info(NULL, &info), BERT_ERROR_NULL);
     DO(bert_model_info(&model, &info));
     EXPECT(info.head, BERT_HEAD_JOINT);
+    /* A model may be copied. */
+    bert_model copy = model;
+    memset(&model, 0, sizeof model);
+    EXPECT(bert_model_info(&model, &info), BERT_ERROR_NOT_OPEN);
+    DO(bert_model_info(&copy, &info));
+    model = copy;
     EXPECT(bert_label_name(&model, info.labels, &name), BERT_ERROR_ARGUMENT);
     EXPECT(bert_tag_name(&model, info.tags, &name), BERT_ERROR_ARGUMENT);
     EXPECT(bert_tag_name(&model, 0, NULL), BERT_ERROR_NULL);
