@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::test::{self, FEATURES};
-use crate::{demo as flow, gpu_compile, identity, setup, shell, targets};
+use crate::{capi, demo as flow, gpu_compile, identity, python, setup, shell, targets};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -21,13 +21,15 @@ struct Step {
     run: fn() -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step { name: "setup", run: || done(setup::ensure_for_tests()) },
     Step { name: "format", run: || done(format()) },
     Step { name: "lints", run: || done(lints()) },
     Step { name: "docs", run: || done(docs()) },
     Step { name: "tests", run: || done(tests()) },
     Step { name: "bare-metal", run: || done(bare_metal()) },
+    Step { name: "capi", run: capi::test },
+    Step { name: "python", run: python::test },
     Step { name: "identity", run: || done(identity::run(&identity::Args::brief())) },
     Step { name: "gpu-compile", run: || done(gpu_compile::run(&Default::default())) },
     Step { name: "vulkan", run: test::vulkan },
@@ -89,11 +91,14 @@ fn clock(time: Duration) -> String {
 fn format() -> Result<()> {
     shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))?;
     // Workspaces of their own.
-    ["tests/identity/firmware/Cargo.toml", "tests/peers/engines/Cargo.toml"].iter().try_for_each(
-        |manifest| {
-            shell::run(&mut shell::cargo(["fmt", "--all", "--check", "--manifest-path", manifest]))
-        },
-    )
+    let workspaces = [
+        "tests/identity/firmware/Cargo.toml",
+        "tests/peers/engines/Cargo.toml",
+        "bert-edge/python/Cargo.toml",
+    ];
+    workspaces.iter().try_for_each(|manifest| {
+        shell::run(&mut shell::cargo(["fmt", "--all", "--check", "--manifest-path", manifest]))
+    })
 }
 
 fn lints() -> Result<()> {

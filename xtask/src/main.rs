@@ -1,6 +1,7 @@
 //! Every chore of the repository, one command each. `cargo xtask --help` lists them.
 
 mod bench;
+mod capi;
 mod ci;
 mod demo;
 mod fuzz;
@@ -9,6 +10,7 @@ mod gpu;
 mod gpu_compile;
 mod identity;
 mod packages;
+mod python;
 mod setup;
 mod shell;
 mod targets;
@@ -39,8 +41,8 @@ enum Command {
     Demo(demo::Args),
     /// Runs every test of the workspace, kernels on the CPU runtime.
     Test(test::Args),
-    /// What must pass before a merge: format, lints, docs, tests, bare-metal core, the same bits on
-    /// every machine, GPU compilation, the kernels on software Vulkan, demo.
+    /// What must pass before a merge: format, lints, docs, tests, bare-metal core, C and Python, the
+    /// same bits on every machine, GPU compilation, the kernels on software Vulkan, demo.
     Ci(ci::Args),
     /// Compiles every kernel of the case table for NVIDIA and AMD, without a GPU.
     GpuCompile(gpu_compile::Args),
@@ -53,8 +55,12 @@ enum Command {
     GpuPredict(gpu::predict::Args),
     /// Makes a page and plots of what `run.sh` of the pack measured, beside what we aim at.
     GpuReport(gpu::report::Args),
-    /// Builds bert-core for targets without an operating system.
+    /// Builds bert-core and its updates for targets without an operating system.
     Targets(targets::Args),
+    /// Builds the C library, static and shared, and installs it with header and pkg-config file.
+    Capi(capi::Args),
+    /// Builds the wheel of the Python package.
+    Python(python::Args),
     /// Asks bert-core on every machine about one corpus: the same output bytes as on this one's scalar
     /// path, and as recorded, with no more instructions than recorded.
     ///
@@ -80,6 +86,8 @@ fn main() -> ExitCode {
         Command::GpuPredict(args) => gpu::predict::run(&args),
         Command::GpuReport(args) => gpu::report::run(&args),
         Command::Targets(args) => targets::run(&args),
+        Command::Capi(args) => capi::run(&args),
+        Command::Python(args) => python::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -1,5 +1,5 @@
-//! `bert-core` for machines without an operating system: it builds only if it needs neither `std`
-//! nor `alloc`.
+//! `bert-core` and the loader of its updates for machines without an operating system: they build only
+//! if they need neither `std` nor `alloc`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,11 +35,12 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds `bert-core` without features for `target`.
+/// Builds `bert-core` without features, and what updates its models, for `target`.
 pub fn build(target: &str) -> Result<()> {
     let way = Way::find(target)?;
     eprintln!("targets: {target} by {}", way.describe());
-    let mut command = shell::cargo(["build", "--release", "-p", "bert-core", "--target", target]);
+    let mut command = shell::cargo(["build", "--release", "--target", target]);
+    command.args(["-p", "bert-core", "-p", "bert-edge-update"]);
     way.apply(&mut command, target);
     if !matches!(way, Way::Core(None)) {
         // Another compiler than the workspace's, so another folder.
