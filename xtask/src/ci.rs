@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::test::{self, FEATURES};
-use crate::{demo as flow, gpu_compile, identity, setup, shell, targets};
+use crate::{demo as flow, gpu_compile, identity, setup, shell, targets, web};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ struct Step {
     run: fn() -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step { name: "setup", run: || done(setup::ensure_for_tests()) },
     Step { name: "format", run: || done(format()) },
     Step { name: "lints", run: || done(lints()) },
@@ -32,6 +32,9 @@ const STEPS: [Step; 10] = [
     Step { name: "gpu-compile", run: || done(gpu_compile::run(&Default::default())) },
     Step { name: "vulkan", run: test::vulkan },
     Step { name: "demo", run: || done(demo()) },
+    // They ask the model that the demo has made.
+    Step { name: "web", run: web::test },
+    Step { name: "browser", run: web::browser },
 ];
 
 fn done(result: Result<()>) -> Result<Option<String>> {
@@ -89,11 +92,15 @@ fn clock(time: Duration) -> String {
 fn format() -> Result<()> {
     shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))?;
     // Workspaces of their own.
-    ["tests/identity/firmware/Cargo.toml", "tests/peers/engines/Cargo.toml"].iter().try_for_each(
-        |manifest| {
-            shell::run(&mut shell::cargo(["fmt", "--all", "--check", "--manifest-path", manifest]))
-        },
-    )
+    [
+        "tests/identity/firmware/Cargo.toml",
+        "tests/peers/engines/Cargo.toml",
+        "bert-edge/web/Cargo.toml",
+    ]
+    .iter()
+    .try_for_each(|manifest| {
+        shell::run(&mut shell::cargo(["fmt", "--all", "--check", "--manifest-path", manifest]))
+    })
 }
 
 fn lints() -> Result<()> {

@@ -13,6 +13,7 @@ mod setup;
 mod shell;
 mod targets;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,9 @@ enum Command {
     GpuReport(gpu::report::Args),
     /// Builds bert-core for targets without an operating system.
     Targets(targets::Args),
+    /// Builds bert-core for browsers: a package for npm under target/web/package, a page under
+    /// target/web/site.
+    Web(web::Args),
     /// Asks bert-core on every machine about one corpus: the same output bytes as on this one's scalar
     /// path, and as recorded, with no more instructions than recorded.
     ///
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Command::GpuPredict(args) => gpu::predict::run(&args),
         Command::GpuReport(args) => gpu::report::run(&args),
         Command::Targets(args) => targets::run(&args),
+        Command::Web(args) => web::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
