@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::test::{self, FEATURES};
-use crate::{capi, demo as flow, gpu_compile, identity, python, setup, shell, targets};
+use crate::{capi, demo as flow, gpu_compile, identity, python, setup, shell, targets, web};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ struct Step {
     run: fn() -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 14] = [
     Step { name: "setup", run: || done(setup::ensure_for_tests()) },
     Step { name: "format", run: || done(format()) },
     Step { name: "lints", run: || done(lints()) },
@@ -34,6 +34,9 @@ const STEPS: [Step; 12] = [
     Step { name: "gpu-compile", run: || done(gpu_compile::run(&Default::default())) },
     Step { name: "vulkan", run: test::vulkan },
     Step { name: "demo", run: || done(demo()) },
+    // They ask the model that the demo has made.
+    Step { name: "web", run: web::test },
+    Step { name: "browser", run: web::browser },
 ];
 
 fn done(result: Result<()>) -> Result<Option<String>> {
@@ -95,6 +98,7 @@ fn format() -> Result<()> {
         "tests/identity/firmware/Cargo.toml",
         "tests/peers/engines/Cargo.toml",
         "bert-edge/python/Cargo.toml",
+        "bert-edge/web/Cargo.toml",
     ];
     workspaces.iter().try_for_each(|manifest| {
         shell::run(&mut shell::cargo(["fmt", "--all", "--check", "--manifest-path", manifest]))

@@ -15,6 +15,7 @@ mod setup;
 mod shell;
 mod targets;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,9 @@ enum Command {
     Capi(capi::Args),
     /// Builds the wheel of the Python package.
     Python(python::Args),
+    /// Builds bert-core for browsers: a package for npm under target/web/package, a page under
+    /// target/web/site.
+    Web(web::Args),
     /// Asks bert-core on every machine about one corpus: the same output bytes as on this one's scalar
     /// path, and as recorded, with no more instructions than recorded.
     ///
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Command::Targets(args) => targets::run(&args),
         Command::Capi(args) => capi::run(&args),
         Command::Python(args) => python::run(&args),
+        Command::Web(args) => web::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
