@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::targets::Way;
+use crate::test::FEATURES;
 use crate::{packages, shell};
 
 /// Arguments of `cargo xtask capi`.
@@ -137,7 +138,9 @@ fn link(to: &str, at: &Path) -> Result<PathBuf> {
 pub fn test() -> Result<Option<String>> {
     let prefix = shell::target_dir().join("capi");
     install(&build(None)?, &prefix)?;
-    let mut command = shell::cargo(["test", "--release", "-p", "bert-edge-capi"]);
+    // With the features of all tests, so that nothing is compiled twice; those without C ran there.
+    let mut command = shell::cargo(["test", "--release", "--workspace", "--features", FEATURES]);
+    command.args(["--test", "c", "--test", "c_firmware"]);
     let mut missing = Vec::new();
     match packages::program("pkg-config", "pkg-config", "the installed C library") {
         Ok(()) => drop(command.env("BERT_CAPI_PREFIX", &prefix)),
