@@ -36,6 +36,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 pub mod arch;
+pub mod checksum;
 pub mod engine;
 mod error;
 pub mod format;

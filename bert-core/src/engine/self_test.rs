@@ -4,6 +4,7 @@ use super::Session;
 use super::embed::{pool, rows_of};
 use super::forward::Rows;
 use super::rows::LastRows;
+use crate::checksum::Crc32;
 use crate::{Error, Head};
 
 impl Session<'_, '_> {
@@ -30,7 +31,7 @@ impl Session<'_, '_> {
             _ => Rows::First,
         };
         self.compute(input, rows)?;
-        let mut crc = crc32fast::Hasher::new();
+        let mut crc = Crc32::new();
         let memory = &mut self.memory;
         add(&mut crc, memory.label_logits);
         let (x, scales, row) = (&*memory.x, &*memory.x_scales, &mut *memory.tile.residual);
@@ -54,7 +55,7 @@ impl Session<'_, '_> {
                 add(&mut crc, logits);
             }
         }
-        Ok(crc.finalize())
+        Ok(crc.finish())
     }
 
     /// Runs every self-test of the file that fits the session's limit whole or cut, and compares.
@@ -78,7 +79,7 @@ impl Session<'_, '_> {
     }
 }
 
-fn add(crc: &mut crc32fast::Hasher, values: &[f32]) {
+fn add(crc: &mut Crc32, values: &[f32]) {
     for value in values {
         crc.update(&value.to_le_bytes());
     }

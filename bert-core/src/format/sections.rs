@@ -1,6 +1,7 @@
 //! Preamble and section table: where things lie and whether they are intact.
 
 use crate::Error;
+use crate::checksum::{Crc32, crc32};
 
 /// First bytes of every model file. Like PNG's, they show a transfer that strips the eighth bit
 /// or translates line ends.
@@ -152,10 +153,10 @@ impl<'a> Sections<'a> {
         }
         let count = u16_at(preamble, 16) as usize;
         let table = rest.get(..count * ENTRY_BYTES).ok_or(Error::SectionTable)?;
-        let mut crc = crc32fast::Hasher::new();
+        let mut crc = Crc32::new();
         crc.update(&preamble[..28]);
         crc.update(table);
-        if crc.finalize() != u32_at(preamble, 28) {
+        if crc.finish() != u32_at(preamble, 28) {
             return Err(Error::Checksum { section: u16::MAX });
         }
         let reserved_is_zero = preamble[18..20] == [0; 2] && preamble[24..28] == [0; 4];
@@ -190,7 +191,7 @@ impl<'a> Sections<'a> {
             }
             end = offset.checked_add(length).ok_or(Error::SectionTable)?;
             let payload = self.bytes.get(offset..end).ok_or(Error::SectionTable)?;
-            if crc32fast::hash(payload) != entry.crc {
+            if crc32(payload) != entry.crc {
                 return Err(Error::Checksum { section: position as u16 });
             }
         }
@@ -320,13 +321,13 @@ pub fn repair_checksums(bytes: &mut [u8]) {
         let start = entry.offset as usize;
         let end = start.saturating_add(entry.length as usize);
         if let Some(payload) = bytes.get(start..end) {
-            let crc = crc32fast::hash(payload);
+            let crc = crc32(payload);
             bytes[at + 16..at + 20].copy_from_slice(&crc.to_le_bytes());
         }
     }
-    let mut crc = crc32fast::Hasher::new();
+    let mut crc = Crc32::new();
     crc.update(&bytes[..28]);
     crc.update(&bytes[PREAMBLE_BYTES..table_end]);
-    let crc = crc.finalize();
+    let crc = crc.finish();
     bytes[28..32].copy_from_slice(&crc.to_le_bytes());
 }

@@ -164,6 +164,16 @@ impl<'a> Tokenizer<'a> {
         text: &str,
         mut sink: impl FnMut(Token) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        self.tokenize_into(text, &mut sink)
+    }
+
+    /// The same, compiled once for all who call it: it is the largest part of a device's code that is
+    /// no arithmetic.
+    fn tokenize_into(
+        &self,
+        text: &str,
+        sink: &mut dyn FnMut(Token) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
         let mut pieces = Pieces::new();
         words(text, &self.config, |word, index| {
             // Of a word that is too long only the beginning is there.

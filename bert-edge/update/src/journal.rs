@@ -22,6 +22,7 @@
 
 use core::ops::Range;
 
+use bert_core::checksum::crc32;
 use embedded_storage::nor_flash::NorFlash;
 
 use crate::layout::MAX_WRITE_BYTES;
@@ -59,7 +60,7 @@ impl State {
         bytes[12..16].copy_from_slice(&pending.identity.to_le_bytes());
         bytes[16..20].copy_from_slice(&pending.length.to_le_bytes());
         bytes[20..24].copy_from_slice(&pending.written.to_le_bytes());
-        let crc = crc32fast::hash(&bytes[..28]);
+        let crc = crc32(&bytes[..28]);
         bytes[28..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -68,7 +69,7 @@ impl State {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        if bytes[..4] != MAGIC || crc32fast::hash(&bytes[..28]) != word(28) {
+        if bytes[..4] != MAGIC || crc32(&bytes[..28]) != word(28) {
             return None;
         }
         let active = match bytes[8] {

@@ -69,18 +69,18 @@ pub fn identity(
     for text in 0..texts {
         write!(print, "text {text}")?;
         for (model, session) in sessions.iter_mut().enumerate() {
-            let mut crc = crc32fast::Hasher::new();
+            let mut crc = bert_core::checksum::Crc32::new();
             outputs(session, corpus, text, &mut |bytes| {
                 hash.update(bytes);
                 crc.update(bytes);
             })
             .map_err(|error| Failure::Model { model, text, error })?;
-            write!(print, " {:08x}", crc.finalize())?;
+            write!(print, " {:08x}", crc.finish())?;
         }
         writeln!(print)?;
     }
     write!(print, "sha256 ")?;
-    for byte in hash.finalize() {
+    for byte in hash.finish() {
         write!(print, "{byte:02x}")?;
     }
     writeln!(print, " {texts}")?;
