@@ -8,6 +8,7 @@ mod golden;
 mod gpu;
 mod gpu_compile;
 mod identity;
+mod machines;
 mod packages;
 mod setup;
 mod shell;
