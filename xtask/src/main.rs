@@ -9,6 +9,7 @@ mod golden;
 mod gpu;
 mod gpu_compile;
 mod identity;
+mod machines;
 mod packages;
 mod python;
 mod setup;

@@ -1,17 +1,15 @@
 //! Runs a runner and reads what it prints.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::build::folder;
 use super::record::Counts;
+use crate::machines;
 
-/// Longer than any machine takes for what it is asked.
-const LIMIT: Duration = Duration::from_secs(1800);
 /// The function whose instructions callgrind counts.
 const MEASURED: &str = "bert_identity::measure::measured_inference";
 
@@ -61,13 +59,8 @@ impl Report {
 ///
 /// If it fails or the counts are not those of the cases.
 pub fn count_by_plugin(command: &mut Command, name: &str, counts: &Path) -> Result<Counts> {
-    // A file of an earlier run must not be taken for one of this.
-    let _ = fs::remove_file(counts);
     let printed = output(command, name)?;
-    let text = fs::read_to_string(counts).unwrap_or_default();
-    let regions = text.lines().filter_map(|line| line.strip_prefix("region "));
-    let numbers = regions.filter_map(|line| line.split_once(' ')?.1.parse().ok());
-    join(&printed, numbers.collect())
+    join(&printed, machines::regions(counts))
 }
 
 /// Counts with valgrind's callgrind, which writes a file for each call of the function.
@@ -101,31 +94,9 @@ fn join(printed: &str, counts: Vec<u64>) -> Result<Counts> {
     Ok(cases.into_iter().zip(counts).collect())
 }
 
-/// Standard output of a command, by way of a file, since it is longer than a pipe holds.
+/// Standard output of a command, which stays in `target/identity/`.
 fn output(command: &mut Command, name: &str) -> Result<String> {
-    let file = folder().join(format!("{}.txt", name.replace(' ', "-")));
-    let printed =
-        File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
-    let line = crate::shell::shown(command);
-    let child = command.stdin(Stdio::null()).stdout(printed).spawn();
-    let mut child = child.with_context(|| format!("cannot start `{line}`"))?;
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if started.elapsed() > LIMIT {
-            // Nothing depends on how it ends.
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!("`{line}` takes longer than {} minutes", LIMIT.as_secs() / 60);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    if !status.success() {
-        bail!("`{line}` fails ({status})");
-    }
-    fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    machines::output(command, &folder().join(format!("{}.txt", name.replace(' ', "-"))))
 }
 
 #[cfg(test)]

@@ -1,26 +1,18 @@
 //! Machines that run in an emulator.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
 use super::ask::{Report, count_by_plugin};
 use super::host::Host;
-use super::machines::{Emulator, MACHINES, Machine, command};
 use super::record::Counts;
-use super::{Answer, Args, Counted, Row, Verdict, build};
-use crate::targets::Way;
-use crate::{packages, shell};
-
-/// QEMU's first major version whose plugins have version 2 of the interface, without what ours calls.
-const PLUGIN_API_2: u32 = 9;
-/// A program that is only asked its version.
-const ASKED: Duration = Duration::from_secs(10);
+use super::{ALL, Answer, Args, BRIEF, Counted, Row, Verdict, build};
+use crate::machines::{self, Emulator, MACHINES, Machine, command};
 
 /// A machine with what is needed to ask it.
 struct Ready {
@@ -63,18 +55,15 @@ pub fn rows(args: &Args, host: &mut Host) -> Vec<Row> {
 
 /// Finds emulator and compiler and builds; else says why the machine is not asked.
 fn prepare(machine: &'static Machine, args: &Args, host: &mut Host) -> Result<Ready, Verdict> {
-    let (program, package) = machine.emulator.program();
-    let way = packages::program(program, package, machine.name)
-        .and_then(|()| Way::find(machine.target))
-        .map_err(|error| match args.names(machine.group()) {
-            // What was asked for by name must not be left out.
-            true => failed(error),
-            false => Verdict::LeftOut(format!("{error:#}")),
-        })?;
+    let way = machine.prepare().map_err(|error| match args.names(machine.group()) {
+        // What was asked for by name must not be left out.
+        true => failed(error),
+        false => Verdict::LeftOut(format!("{error:#}")),
+    })?;
     let runner = build::firmware(machine, &way).map_err(failed)?;
-    let sentences = args.sentences(machine.sentences());
+    let sentences = args.sentences(usual_sentences(machine));
     let reference = host.reference(sentences).map_err(failed)?;
-    let (compiler, plugin) = (way.compiler(), build::plugin());
+    let (compiler, plugin) = (way.compiler(), machines::plugin());
     Ok(Ready { machine, runner, compiler, plugin, sentences, reference })
 }
 
@@ -97,9 +86,9 @@ fn ask(ready: &Ready) -> Row {
         Err(error) => return unasked(machine, failed(error)),
     };
     let seconds = began.elapsed().as_secs_f64();
-    let counted = match counter(machine) {
-        Ok(()) => Counted::of(count(ready)),
-        Err(reason) => Counted::Not(reason),
+    let counted = match machines::cannot_count(machine) {
+        None => Counted::of(count(ready)),
+        Some(reason) => Counted::Not(reason),
     };
     Row {
         machine: machine.name.into(),
@@ -114,32 +103,21 @@ fn ask(ready: &Ready) -> Row {
     }
 }
 
-/// Whether the emulator counts instructions, or why it does not.
-fn counter(machine: &Machine) -> Result<(), String> {
-    if machine.emulator == Emulator::Node {
-        return Err("the engine has no counter".into());
-    }
-    let program = machine.emulator.program().0;
-    let printed = shell::output_within(Command::new(program).arg("--version"), ASKED);
-    // `QEMU emulator version 7.2.22 (Debian …)`
-    let major = printed
-        .as_deref()
-        .and_then(|text| text.split("version ").nth(1)?.split('.').next()?.parse::<u32>().ok());
-    match major {
-        Some(major) if major < PLUGIN_API_2 => Ok(()),
-        Some(major) => Err(format!("plugins of QEMU {major} have another interface")),
-        None => Err(format!("`{program} --version` says no version")),
-    }
-}
-
 fn count(ready: &Ready) -> Result<(String, Counts)> {
     let Ready { machine, runner, .. } = ready;
     let compiler = ready.compiler.as_ref().map_err(|error| anyhow!("{error:#}"))?;
     let plugin = ready.plugin.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-    let plugin = plugin.display().to_string();
     let out = runner.with_extension("counts");
-    let options = ["-plugin", &plugin, "-d", "plugin", "-D", &out.display().to_string()];
-    let mut command = command(machine, runner, &["count"], &options);
+    let options = machines::counting(plugin, &out);
+    let mut command = command(machine, runner, &["count"], &options.each_ref().map(|o| &**o));
     let counts = count_by_plugin(&mut command, &format!("{} count", machine.name), &out)?;
     Ok((compiler.clone(), counts))
+}
+
+/// Sentences that a machine answers in good time.
+fn usual_sentences(machine: &Machine) -> usize {
+    match machine.emulator {
+        Emulator::Arm | Emulator::RiscV => BRIEF,
+        Emulator::Process | Emulator::Node => ALL,
+    }
 }

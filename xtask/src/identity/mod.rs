@@ -7,7 +7,6 @@ mod ask;
 mod build;
 mod emulated;
 mod host;
-mod machines;
 mod record;
 mod table;
 
@@ -16,6 +15,8 @@ use anyhow::{Result, bail};
 use ask::Report;
 use host::Host;
 use record::{Change, Counts, Record};
+
+use crate::machines::{MACHINES, Machine};
 
 /// All sentences of the corpus.
 const ALL: usize = 2048;
@@ -41,7 +42,8 @@ pub struct Args {
 
 fn names() -> Vec<&'static str> {
     let mut names = vec!["all", "host"];
-    names.extend(machines::names());
+    names.extend(MACHINES.iter().map(Machine::group));
+    names.dedup();
     names
 }
 

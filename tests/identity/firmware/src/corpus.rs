@@ -13,7 +13,7 @@ struct Aligned<T: ?Sized>(T);
 const BYTES: &[u8] = include_bytes!(env!("BERT_CORPUS", "`cargo xtask identity` sets it"));
 
 // SAFETY: the linker script places the section in memory that holds nothing else.
-#[cfg_attr(target_arch = "arm", unsafe(link_section = ".model"))]
+#[cfg_attr(any(target_arch = "arm", target_arch = "riscv32"), unsafe(link_section = ".model"))]
 static CORPUS: Aligned<[u8; BYTES.len()]> = {
     let mut copy = [0; BYTES.len()];
     copy.copy_from_slice(BYTES);

@@ -17,6 +17,5 @@ global_asm!(
 );
 
 extern "C" fn main() -> ! {
-    // SAFETY: `main` runs once.
-    process::exit(unsafe { crate::program::run() })
+    process::exit(crate::run_program())
 }

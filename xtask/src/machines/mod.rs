@@ -1,7 +1,21 @@
-//! The machines that are asked, and what runs a runner for each.
+//! The machines that run in an emulator here, and what builds for each, runs it and counts its
+//! instructions.
+
+mod build;
+mod count;
+mod output;
 
 use std::path::Path;
 use std::process::Command;
+
+use anyhow::Result;
+
+use crate::packages;
+use crate::targets::Way;
+
+pub use build::{Firmware, plugin};
+pub use count::{cannot_count, counting, regions};
+pub use output::output;
 
 /// What runs a machine's code here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,32 +104,28 @@ pub const MACHINES: [Machine; 10] = [
     Machine { name: "wasm simd128", flags: "-Ctarget-feature=+simd128", ..WASM },
 ];
 
-/// What `cargo xtask identity` takes beside `host` and `all`.
-pub fn names() -> Vec<&'static str> {
-    let mut names: Vec<&str> = MACHINES.iter().map(Machine::group).collect();
-    names.dedup();
-    names
-}
-
 impl Machine {
     /// The name by which it is asked for.
     pub fn group(&self) -> &'static str {
         self.name.split(' ').next().unwrap_or(self.name)
     }
 
-    /// Sentences that it answers in good time.
-    pub fn sentences(&self) -> usize {
-        match self.emulator {
-            Emulator::Arm | Emulator::RiscV => super::BRIEF,
-            _ => super::ALL,
-        }
+    /// The emulator, installed if need be, and the way to build for it.
+    ///
+    /// # Errors
+    ///
+    /// If either is missing; the message says what to install.
+    pub fn prepare(&self) -> Result<Way> {
+        let (program, package) = self.emulator.program();
+        packages::program(program, package, self.name)?;
+        Way::find(self.target)
     }
 
-    /// The name of what cargo builds for it.
-    pub fn artifact(&self) -> &'static str {
+    /// The name of what cargo builds for it from the package `program`.
+    pub fn artifact(&self, program: &str) -> String {
         match self.emulator {
-            Emulator::Node => "identity-firmware.wasm",
-            _ => "identity-firmware",
+            Emulator::Node => format!("{program}.wasm"),
+            _ => program.into(),
         }
     }
 
@@ -157,10 +167,35 @@ pub fn command(machine: &Machine, file: &Path, arguments: &[&str], plugin: &[&st
             command.args(["-M", machine.board]).args(cpu).args(plugin);
             command.args(["-nographic", "-monitor", "none", "-serial", "none"]);
             // The first argument is the program's name.
-            let arguments: String = arguments.iter().map(|word| format!(",arg={word}")).collect();
+            let arguments: String = arguments.iter().map(|word| door_argument(word)).collect();
             let door = format!("enable=on,target=native,arg=firmware{arguments}");
             command.args(["-semihosting-config", &door, "-kernel"]).arg(file);
         }
     }
     command
+}
+
+/// An argument as QEMU takes it, where commas part options, and the program, where blanks part
+/// arguments that are not in quotes.
+fn door_argument(word: &str) -> String {
+    let quote = match word {
+        _ if word.contains('"') => "'",
+        _ if word.is_empty() || word.contains([' ', '\t', '\'']) => "\"",
+        _ => "",
+    };
+    format!(",arg={quote}{}{quote}", word.replace(',', ",,"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_stay_whole() {
+        assert_eq!(door_argument("count"), ",arg=count");
+        assert_eq!(door_argument("lamp on, please"), ",arg=\"lamp on,, please\"");
+        assert_eq!(door_argument("what's on"), ",arg=\"what's on\"");
+        assert_eq!(door_argument("say \"on\""), ",arg='say \"on\"'");
+        assert_eq!(door_argument(""), ",arg=\"\"");
+    }
 }

@@ -1,0 +1,26 @@
+//! Arm Cortex-M: cortex-m-rt sets up memory and the FPU, and paints the stack.
+#![allow(unsafe_code)]
+
+// Its critical section is linked in by name only.
+use cortex_m as _;
+use cortex_m_rt::{ExceptionFrame, entry, exception};
+use semihosting::{eprintln, process};
+
+use crate::exit::FAULT;
+
+#[entry]
+fn main() -> ! {
+    process::exit(crate::run_program())
+}
+
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    eprintln!("firmware: hard fault at {:#010x}, called from {:#010x}", frame.pc(), frame.lr());
+    process::exit(FAULT)
+}
+
+#[exception]
+unsafe fn DefaultHandler(number: i16) {
+    eprintln!("firmware: exception {number}");
+    process::exit(FAULT)
+}
