@@ -30,10 +30,11 @@ pub struct Aligned<T: ?Sized>(pub T);
 /// the first who asks.
 ///
 /// The memory has exactly the size that the file asks for, found when the program is compiled. The
-/// linker finds `.model` a place in flash, and says so where there is none.
+/// linker puts the file beside the constants, or where its script has `$section`, and says so where
+/// there is no room.
 #[macro_export]
 macro_rules! image {
-    ($path:expr) => {
+    ($path:expr $(, $section:literal)?) => {
         mod image {
             use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,7 +43,7 @@ macro_rules! image {
             const FILE: &[u8] = include_bytes!($path);
 
             // SAFETY: the linker script places the section in memory that holds nothing else.
-            #[unsafe(link_section = ".model")]
+            $(#[unsafe(link_section = $section)])?
             static MODEL: $crate::Aligned<[u8; FILE.len()]> = {
                 let mut copy = [0; FILE.len()];
                 copy.copy_from_slice(FILE);
