@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::test::{self, FEATURES};
-use crate::{capi, demo as flow, gpu_compile, identity, python, setup, shell, targets, web};
+use crate::{
+    capi, demo as flow, firmware, gpu_compile, identity, python, setup, shell, targets, web,
+};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -21,7 +23,7 @@ struct Step {
     run: fn() -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step { name: "setup", run: || done(setup::ensure_for_tests()) },
     Step { name: "format", run: || done(format()) },
     Step { name: "lints", run: || done(lints()) },
@@ -35,6 +37,7 @@ const STEPS: [Step; 14] = [
     Step { name: "vulkan", run: test::vulkan },
     Step { name: "demo", run: || done(demo()) },
     // They ask the model that the demo has made.
+    Step { name: "firmware", run: firmware::test },
     Step { name: "web", run: web::test },
     Step { name: "browser", run: web::browser },
 ];
@@ -97,6 +100,11 @@ fn format() -> Result<()> {
     let workspaces = [
         "tests/identity/firmware/Cargo.toml",
         "tests/peers/engines/Cargo.toml",
+        "bert-edge/firmware/machine/Cargo.toml",
+        "bert-edge/firmware/cortex-m/Cargo.toml",
+        "bert-edge/firmware/riscv/Cargo.toml",
+        "bert-edge/firmware/boards/nrf52840/Cargo.toml",
+        "bert-edge/firmware/boards/esp32c3/Cargo.toml",
         "bert-edge/python/Cargo.toml",
         "bert-edge/web/Cargo.toml",
     ];

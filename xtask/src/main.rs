@@ -4,6 +4,7 @@ mod bench;
 mod capi;
 mod ci;
 mod demo;
+mod firmware;
 mod fuzz;
 mod golden;
 mod gpu;
@@ -66,6 +67,11 @@ enum Command {
     /// Builds bert-core for browsers: a package for npm under target/web/package, a page under
     /// target/web/site.
     Web(web::Args),
+    /// Puts a model into the flash of emulated chips: Cortex-M4, M7, M33, M55, RV32.
+    ///
+    /// With texts it answers them; without, it measures instructions, flash and RAM, and writes
+    /// target/firmware/report.json. The answers have to be those of this machine, to the bit.
+    Firmware(firmware::Args),
     /// Asks bert-core on every machine about one corpus: the same output bytes as on this one's scalar
     /// path, and as recorded, with no more instructions than recorded.
     ///
@@ -94,6 +100,7 @@ fn main() -> ExitCode {
         Command::Capi(args) => capi::run(&args),
         Command::Python(args) => python::run(&args),
         Command::Web(args) => web::run(&args),
+        Command::Firmware(args) => firmware::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -12,7 +12,10 @@ use bert_machine::{MARKS, Memory, Out, arguments, eprintln, stack_bytes};
 /// Longest line of arguments, one byte more than its text.
 const ARGUMENT_BYTES: usize = 1024;
 
-bert_firmware::image!(env!("BERT_MODEL", "the path of a model; `cargo xtask firmware` sets it"), ".model");
+bert_firmware::image!(
+    env!("BERT_MODEL", "the path of a model; `cargo xtask firmware` sets it"),
+    ".model"
+);
 bert_machine::program!(run);
 
 fn run() -> i32 {
