@@ -210,6 +210,11 @@ impl DropMask {
             first_column: self.first_column,
         }
     }
+
+    /// What elements that are kept are multiplied by.
+    pub(crate) fn scale(&self) -> f32 {
+        self.scale
+    }
 }
 
 #[cube]
@@ -219,15 +224,20 @@ impl RowMask {
         x * self.factors::<N>(first)
     }
 
+    /// `x` in the lanes kept, zero in the others; lane i is column `first + i`.
+    pub(crate) fn kept<N: Size>(&self, x: Vector<f32, N>, first: u32) -> Vector<f32, N> {
+        select_many(self.keeps::<N>(first), x, Vector::new(0.0f32))
+    }
+
     /// `1 / (1 − p)` in the lanes kept, zero in the others; lane i is column `first + i`.
     pub(crate) fn factors<N: Size>(&self, first: u32) -> Vector<f32, N> {
+        select_many(self.keeps::<N>(first), Vector::new(self.scale), Vector::new(0.0f32))
+    }
+
+    fn keeps<N: Size>(&self, first: u32) -> Vector<bool, N> {
         let column = iota::<N>() + Vector::new(first + self.first_column);
         let hash = finalize::<N>(column ^ Vector::new(self.key0), self.key1);
-        select_many(
-            hash.greater_equal(&Vector::new(self.drop_below)),
-            Vector::new(self.scale),
-            Vector::new(0.0f32),
-        )
+        hash.greater_equal(&Vector::new(self.drop_below))
     }
 }
 

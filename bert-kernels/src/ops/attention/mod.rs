@@ -19,6 +19,7 @@ mod backward;
 mod forward;
 #[cfg(feature = "cases")]
 pub(crate) mod reference;
+mod tensor;
 mod tiles;
 
 pub use backward::{AttentionBackward, attention_backward};

@@ -22,7 +22,6 @@ pub(crate) mod reference;
 mod staged;
 mod tensor;
 mod tensor_block;
-mod tensor_tile;
 mod tile_register;
 
 use cubecl::prelude::*;

@@ -134,6 +134,19 @@ pub(crate) fn load_fragment<E: Float>(
     tile.load_matrix::<E, Pair>(&stage[at..at + comptime!(CHUNK)], ident, 4usize, transpose)
 }
 
+/// [`load_fragment`] from a stage of pairs; `at` counts pairs.
+#[cube]
+pub(crate) fn load_fragment_of_pairs<E: Float>(
+    stage: &[Vector<E, Pair>],
+    at: usize,
+    #[comptime] ident: MatrixIdent,
+    #[comptime] transpose: bool,
+) -> Array<Vector<E, Pair>> {
+    let tile = MmaDefinition::<E, E, f32>::new(M, N, K);
+    let chunk = &stage[at..at + comptime!(CHUNK / 2)];
+    tile.load_matrix::<Vector<E, Pair>, Pair>(chunk, ident, 4usize, transpose)
+}
+
 /// Adds a product to the accumulators that begin at `at`: four a lane. `half` is which 8 columns of
 /// the fragment of B.
 #[cube]
