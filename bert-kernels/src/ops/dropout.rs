@@ -211,6 +211,17 @@ impl DropMask {
         }
     }
 
+    /// The row whose [`RowMask::keys`] these are.
+    pub(crate) fn row_of(&self, keys: Vector<u32, Const<2>>) -> RowMask {
+        RowMask {
+            key0: keys.extract(0usize),
+            key1: keys.extract(1usize),
+            drop_below: self.drop_below,
+            scale: self.scale,
+            first_column: self.first_column,
+        }
+    }
+
     /// What elements that are kept are multiplied by.
     pub(crate) fn scale(&self) -> f32 {
         self.scale
@@ -222,6 +233,14 @@ impl RowMask {
     /// `x / (1 − p)` in the lanes kept, zero in the others; lane i is column `first + i`.
     pub(crate) fn apply<N: Size>(&self, x: Vector<f32, N>, first: u32) -> Vector<f32, N> {
         x * self.factors::<N>(first)
+    }
+
+    /// What the row is mixed into, for other units to use.
+    pub(crate) fn keys(&self) -> Vector<u32, Const<2>> {
+        let mut keys = Vector::<u32, Const<2>>::empty();
+        keys.insert(0usize, self.key0);
+        keys.insert(1usize, self.key1);
+        keys
     }
 
     /// `x` in the lanes kept, zero in the others; lane i is column `first + i`.

@@ -135,7 +135,7 @@ fn attend_tensor<E: Float, L: Size>(
         wait_copies(0usize);
         sync_cube();
         let query_places = places(lane, corner, MatrixIdent::A, true, tiling);
-        let queries = load_rows::<E>(&of_queries, &query_places, tiling);
+        let queries = load_rows::<E>(&of_queries, &query_places, true, tiling);
 
         let mut slot = 0usize.runtime();
         for start in range_stepped(0usize, owner.length, tile) {
@@ -158,6 +158,8 @@ fn attend_tensor<E: Float, L: Size>(
                 if count >= tile {
                     attend_tile::<E>(
                         &queries,
+                        &of_queries,
+                        &query_places,
                         &of_keys,
                         &of_values,
                         base,
@@ -176,6 +178,8 @@ fn attend_tensor<E: Float, L: Size>(
                 } else {
                     attend_tile::<E>(
                         &queries,
+                        &of_queries,
+                        &query_places,
                         &of_keys,
                         &of_values,
                         base,
@@ -238,6 +242,8 @@ fn fill_both<E: Float, L: Size>(
 #[cube]
 fn attend_tile<E: Float>(
     queries: &Sequence<Array<Vector<E, Pair>>>,
+    of_queries: &Shared<[Vector<E, Pair>]>,
+    query_places: &Array<usize>,
     keys: &Shared<[Vector<E, Pair>]>,
     values: &Shared<[Vector<E, Pair>]>,
     base: usize,
@@ -265,10 +271,32 @@ fn attend_tile<E: Float>(
         let at = comptime!(4 * group);
         let base = base + comptime!(group * stride);
         if comptime!(whole) {
-            multiply_rows::<E>(queries, keys, base, key_places, &mut scores, at, tiling);
+            multiply_rows::<E>(
+                queries,
+                of_queries,
+                query_places,
+                keys,
+                base,
+                key_places,
+                &mut scores,
+                at,
+                true,
+                tiling,
+            );
         } else {
             if comptime!(M * group).runtime() < count {
-                multiply_rows::<E>(queries, keys, base, key_places, &mut scores, at, tiling);
+                multiply_rows::<E>(
+                    queries,
+                    of_queries,
+                    query_places,
+                    keys,
+                    base,
+                    key_places,
+                    &mut scores,
+                    at,
+                    true,
+                    tiling,
+                );
             }
             #[unroll]
             for i in 0..4usize {

@@ -22,9 +22,13 @@
 //!
 //! Source: Dao 2023, "FlashAttention-2" (the order of the loops, what is kept in registers).
 
+mod backward;
 mod forward;
+mod keys;
+mod queries;
 mod tile;
 
+pub(super) use backward::backward;
 pub(super) use forward::forward;
 
 use cubecl::prelude::*;
@@ -104,6 +108,11 @@ impl TensorTiling {
     /// Pairs of elements of a tile.
     const fn pairs(&self) -> usize {
         self.tile * self.width / 2
+    }
+
+    /// Whether a plane's rows of two operands fit in its registers beside two sums as wide.
+    const fn keeps_both(&self) -> bool {
+        self.width <= 64
     }
 
     /// Chunks of a row of one head.

@@ -108,32 +108,38 @@ pub(super) fn group_stride(tiling: TensorTiling) -> usize {
     fragment_stride(tiling.along_width()) / 2
 }
 
-/// The left operand of products along D: this plane's 16 rows of a tile.
+/// The left operand of products along D: this plane's 16 rows of a tile, if they are
+/// `kept` in registers, else nothing.
 #[cube]
 pub(super) fn load_rows<E: Float>(
     tile: &Shared<[Vector<E, Pair>]>,
     at: &Array<usize>,
+    #[comptime] kept: bool,
     #[comptime] tiling: TensorTiling,
 ) -> Sequence<Array<Vector<E, Pair>>> {
     let mut rows = Sequence::<Array<Vector<E, Pair>>>::new();
     #[unroll]
-    for step in 0..comptime!(tiling.steps()) {
+    for step in 0..comptime!(if kept { tiling.steps() } else { 0 }) {
         rows.push(load_fragment_of_pairs::<E>(tile, at[step], MatrixIdent::A, false));
     }
     rows
 }
 
-/// Products along D of the plane's rows with 16 tokens of a tile, to the accumulators from `at` on.
+/// Products along D of the plane's rows with 16 tokens of a tile, to the accumulators from `at` on. The
+/// rows are in registers if they are `kept`, else they come from `own` anew.
 ///
 /// Accumulators come in fours for 16 columns: upper and lower row of the first eight, then of the others.
 #[cube]
 pub(super) fn multiply_rows<E: Float>(
     rows: &Sequence<Array<Vector<E, Pair>>>,
+    own: &Shared<[Vector<E, Pair>]>,
+    own_places: &Array<usize>,
     tile: &Shared<[Vector<E, Pair>]>,
     base: usize,
     places: &Array<usize>,
     acc: &mut Array<Vector<f32, Pair>>,
     #[comptime] at: usize,
+    #[comptime] kept: bool,
     #[comptime] tiling: TensorTiling,
 ) {
     #[unroll]
@@ -143,8 +149,14 @@ pub(super) fn multiply_rows<E: Float>(
     #[unroll]
     for step in 0..comptime!(tiling.steps()) {
         let columns = load_fragment_of_pairs::<E>(tile, base + places[step], MatrixIdent::B, false);
-        multiply_add::<E>(&rows[step], &columns, 0usize, acc, at);
-        multiply_add::<E>(&rows[step], &columns, 1usize, acc, comptime!(at + 2));
+        if comptime!(kept) {
+            multiply_add::<E>(&rows[step], &columns, 0usize, acc, at);
+            multiply_add::<E>(&rows[step], &columns, 1usize, acc, comptime!(at + 2));
+        } else {
+            let row = load_fragment_of_pairs::<E>(own, own_places[step], MatrixIdent::A, false);
+            multiply_add::<E>(&row, &columns, 0usize, acc, at);
+            multiply_add::<E>(&row, &columns, 1usize, acc, comptime!(at + 2));
+        }
     }
 }
 
