@@ -20,7 +20,7 @@ pub(in super::super) fn backward(
     sizes: Sizes,
     mask: &Mask,
 ) -> bool {
-    let Some(tiling) = TensorTiling::new(ctx, args.qkv, sizes, mask.drops()) else {
+    let Some(tiling) = TensorTiling::new(ctx, args.qkv, sizes, mask) else {
         return false;
     };
     match args.qkv.dtype() {

@@ -14,7 +14,7 @@ use super::tile::{
 };
 use crate::async_copy::{commit_copies, wait_copies};
 use crate::exp2::exp2_approx;
-use crate::ops::dropout::{DropMask, Mask, RowMask};
+use crate::ops::dropout::{DropMask, Mask, ShortRow};
 use crate::tensor_tile::{LANES, M, Pair, accumulator_column, accumulator_row};
 use crate::{Context, DType};
 
@@ -25,7 +25,7 @@ pub(in super::super) fn forward(
     sizes: Sizes,
     mask: &Mask,
 ) -> bool {
-    let Some(tiling) = TensorTiling::new(ctx, args.qkv, sizes, mask.drops()) else {
+    let Some(tiling) = TensorTiling::new(ctx, args.qkv, sizes, mask) else {
         return false;
     };
     match args.qkv.dtype() {
@@ -119,8 +119,9 @@ fn attend_tensor<E: Float, L: Size>(
         let value_places = places(lane, 0usize.runtime(), MatrixIdent::B, false, tiling);
         let upper = corner + accumulator_row(lane);
         let row = (owner.token + owner.start + upper) * heads + owner.head;
-        let upper_draws = mask.row(row as u32);
-        let lower_draws = mask.row((row + 8 * heads) as u32);
+        let mut draws = Array::<ShortRow>::new(2usize);
+        draws[0] = mask.short_row(row as u32);
+        draws[1] = mask.short_row((row + 8 * heads) as u32);
         let scale_log2 = scale * std::f32::consts::LOG2_E;
         let mut softmax = Softmax {
             peaks: Array::new(2usize),
@@ -168,8 +169,8 @@ fn attend_tensor<E: Float, L: Size>(
                         start,
                         count,
                         scale_log2,
-                        &upper_draws,
-                        &lower_draws,
+                        &mask,
+                        &draws,
                         lane,
                         &mut softmax,
                         true,
@@ -188,8 +189,8 @@ fn attend_tensor<E: Float, L: Size>(
                         start,
                         count,
                         scale_log2,
-                        &upper_draws,
-                        &lower_draws,
+                        &mask,
+                        &draws,
                         lane,
                         &mut softmax,
                         false,
@@ -212,7 +213,6 @@ fn attend_tensor<E: Float, L: Size>(
                 lse,
                 heads,
                 scale,
-                &mask,
                 lane,
                 corner,
                 tiling,
@@ -252,8 +252,8 @@ fn attend_tile<E: Float>(
     start: usize,
     count: usize,
     scale_log2: f32,
-    upper_draws: &RowMask,
-    lower_draws: &RowMask,
+    mask: &DropMask,
+    draws: &Array<ShortRow>,
     lane: usize,
     softmax: &mut Softmax,
     #[comptime] whole: bool,
@@ -262,6 +262,8 @@ fn attend_tile<E: Float>(
     let groups = comptime!(tiling.groups());
     let stride = comptime!(group_stride(tiling));
     let column = accumulator_column(lane);
+    // A number that is known when compiling, so that a whole tile has no branches.
+    let count = if comptime!(whole) { comptime!(tiling.tile).runtime() } else { count };
     let mut scores = Array::<Vector<f32, Pair>>::new(comptime!(4 * groups));
     let mut highest = Array::<f32>::new(2usize);
     highest[0] = softmax.peaks[0];
@@ -270,7 +272,7 @@ fn attend_tile<E: Float>(
     for group in 0..groups {
         let at = comptime!(4 * group);
         let base = base + comptime!(group * stride);
-        if comptime!(whole) {
+        if comptime!(M * group).runtime() < count {
             multiply_rows::<E>(
                 queries,
                 of_queries,
@@ -283,36 +285,19 @@ fn attend_tile<E: Float>(
                 true,
                 tiling,
             );
-        } else {
-            if comptime!(M * group).runtime() < count {
-                multiply_rows::<E>(
-                    queries,
-                    of_queries,
-                    query_places,
-                    keys,
-                    base,
-                    key_places,
-                    &mut scores,
-                    at,
-                    true,
-                    tiling,
-                );
-            }
-            #[unroll]
-            for i in 0..4usize {
-                let key = comptime!((M * group + i / 2 * 8) as u32) + column as u32;
-                let mut pair = scores[comptime!(at + i)];
-                let first = select(key < count as u32, pair.extract(0usize), NO_PEAK);
-                let second = select(key + 1 < count as u32, pair.extract(1usize), NO_PEAK);
-                pair.insert(0usize, first);
-                pair.insert(1usize, second);
-                scores[comptime!(at + i)] = pair;
-            }
         }
         #[unroll]
         for i in 0..4usize {
-            let pair = scores[comptime!(at + i)];
             let row = comptime!(i % 2);
+            let mut pair = scores[comptime!(at + i)];
+            if comptime!(!whole) {
+                let key = comptime!(M * group + i / 2 * 8) + column;
+                #[unroll]
+                for j in 0..2usize {
+                    pair.insert(j, select(key + j < count, pair.extract(j), NO_PEAK));
+                }
+                scores[comptime!(at + i)] = pair;
+            }
             highest[row] = max(highest[row], max(pair.extract(0usize), pair.extract(1usize)));
         }
     }
@@ -335,29 +320,14 @@ fn attend_tile<E: Float>(
     for group in 0..groups {
         let at = comptime!(4 * group);
         let base = base + comptime!(group * stride);
-        if comptime!(whole) {
+        if comptime!(M * group).runtime() < count {
             weigh(
                 &mut scores,
-                start,
+                start + column,
                 scale_log2,
                 &shift,
-                upper_draws,
-                lower_draws,
-                column,
-                &mut softmax.totals,
-                group,
-                tiling,
-            );
-            add_weighted::<E>(&scores, values, base, value_places, &mut softmax.sums, at, tiling);
-        } else if comptime!(M * group).runtime() < count {
-            weigh(
-                &mut scores,
-                start,
-                scale_log2,
-                &shift,
-                upper_draws,
-                lower_draws,
-                column,
+                mask,
+                draws,
                 &mut softmax.totals,
                 group,
                 tiling,
@@ -367,16 +337,16 @@ fn attend_tile<E: Float>(
     }
 }
 
-/// Turns the scores of 16 keys into dropped-out weights relative to the peak.
+/// Turns the scores of 16 keys into dropped-out weights relative to the peak. `first` is the first of the
+/// lane's keys in the tile.
 #[cube]
 fn weigh(
     scores: &mut Array<Vector<f32, Pair>>,
-    start: usize,
+    first: usize,
     scale_log2: f32,
     shift: &Array<f32>,
-    upper_draws: &RowMask,
-    lower_draws: &RowMask,
-    column: usize,
+    mask: &DropMask,
+    draws: &Array<ShortRow>,
     totals: &mut Array<f32>,
     #[comptime] group: usize,
     #[comptime] tiling: TensorTiling,
@@ -385,20 +355,19 @@ fn weigh(
     for i in 0..4usize {
         let at = comptime!(4 * group + i);
         let row = comptime!(i % 2);
-        let pair = scores[at];
-        let first = exp2_approx(fma(pair.extract(0usize), scale_log2, shift[row]));
-        let second = exp2_approx(fma(pair.extract(1usize), scale_log2, shift[row]));
-        totals[row] += first + second;
-        let mut weights = Vector::<f32, Pair>::empty();
-        weights.insert(0usize, first);
-        weights.insert(1usize, second);
+        let mut weights = scores[at];
+        #[unroll]
+        for j in 0..2usize {
+            weights.insert(j, exp2_approx(fma(weights.extract(j), scale_log2, shift[row])));
+        }
+        totals[row] += weights.extract(0usize) + weights.extract(1usize);
         if comptime!(tiling.drops) {
-            let key = (start + column + comptime!(M * group + i / 2 * 8)) as u32;
-            weights = if comptime!(row == 0) {
-                upper_draws.kept::<Pair>(weights, key)
-            } else {
-                lower_draws.kept::<Pair>(weights, key)
-            };
+            #[unroll]
+            for j in 0..2usize {
+                // The first key has zeros where this has bits: no sum for each of them.
+                let key = first as u32 ^ comptime!((M * group + i / 2 * 8 + j) as u32);
+                weights.insert(j, weights.extract(j) * mask.factor(draws[row], key));
+            }
         }
         scores[at] = weights;
     }
@@ -415,17 +384,15 @@ fn finish<E: Float, L: Size>(
     lse: &mut [f32],
     heads: usize,
     scale: f32,
-    mask: &DropMask,
     lane: usize,
     corner: usize,
     #[comptime] tiling: TensorTiling,
 ) {
-    let kept = if comptime!(tiling.drops) { mask.scale() } else { 1.0f32.runtime() };
     let mut factors = Array::<f32>::new(2usize);
     #[unroll]
     for row in 0..2usize {
         let total = quad_sum(softmax.totals[row]);
-        factors[row] = kept / total;
+        factors[row] = 1.0f32 / total;
         let query = corner + accumulator_row(lane) + comptime!(8 * row);
         if lane % 4 == 0 {
             if query < query_rows.count {

@@ -12,7 +12,7 @@ use super::tile::{
 };
 use crate::async_copy::{commit_copies, copy_async, wait_copies};
 use crate::exp2::exp2_approx;
-use crate::ops::dropout::DropMask;
+use crate::ops::dropout::{DropMask, ShortRow};
 use crate::tensor_tile::{LANES, M, Pair, accumulator_column, accumulator_row};
 
 #[cube(launch_unchecked)]
@@ -40,7 +40,7 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
     // Of each query of both stages.
     let mut of_lse = Shared::<[f32]>::new_aligned_slice(comptime!(2 * tile), 128usize);
     let mut of_delta = Shared::<[f32]>::new_aligned_slice(comptime!(2 * tile), 128usize);
-    let mut of_draws = Shared::<[Vector<u32, Pair>]>::new_aligned_slice(
+    let mut of_draws = Shared::<[ShortRow]>::new_aligned_slice(
         comptime!(if tiling.drops { 2 * tile } else { 1 }),
         128usize,
     );
@@ -80,7 +80,7 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
         let along_tokens = places(lane, first, MatrixIdent::B, false, tiling);
         let own_places = places(lane, corner, MatrixIdent::A, true, tiling);
         let scale_log2 = scale * std::f32::consts::LOG2_E;
-        let kept_scale = if comptime!(tiling.drops) { mask.scale() } else { 1.0f32.runtime() };
+        let one = 1.0f32.runtime();
         let key = (owner.start + corner + accumulator_row(lane)) as u32;
         let mut d_keys = no_sums(tiling);
         let mut d_values = no_sums(tiling);
@@ -158,7 +158,6 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
                             key,
                             &mask,
                             scale_log2,
-                            kept_scale,
                             tiling,
                         );
                         add_weighted::<E>(
@@ -200,8 +199,8 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
             );
             store_rows::<E, L>(
                 &d_values,
-                kept_scale,
-                kept_scale,
+                one,
+                one,
                 &mut of_values,
                 d_qkv,
                 &value_rows,
@@ -234,7 +233,7 @@ fn fill_queries<E: Float, L: Size>(
     of_d_out: &mut Shared<[Vector<E, Pair>]>,
     of_lse: &mut Shared<[f32]>,
     of_delta: &mut Shared<[f32]>,
-    of_draws: &mut Shared<[Vector<u32, Pair>]>,
+    of_draws: &mut Shared<[ShortRow]>,
     #[comptime] tiling: TensorTiling,
 ) {
     let tile = comptime!(tiling.tile);
@@ -251,72 +250,52 @@ fn fill_queries<E: Float, L: Size>(
         copy_async::<f32, f32>(&lse[at..at + 1], &mut of_lse[to..to + 1], valid, 4usize);
         copy_async::<f32, f32>(&delta[at..at + 1], &mut of_delta[to..to + 1], valid, 4usize);
         if comptime!(tiling.drops) {
-            of_draws[to] = mask.row(row as u32).keys();
+            of_draws[to] = mask.short_row(row as u32);
         }
     }
     commit_copies();
 }
 
-/// Turns scores into dropped-out probabilities before their scale, and gradients of those into gradients
-/// of the scores before theirs. Rows are keys, `key` and that eight further; columns are queries, the
-/// lane's first at `query` of the stages.
+/// Turns scores into dropped-out probabilities, and gradients of those into gradients of the scores before
+/// their scale. Rows are keys, `key` and that eight further; columns are queries, the lane's first at `query`
+/// of the stages.
 #[cube]
 fn differentiate(
     scores: &mut Array<Vector<f32, Pair>>,
     d_scores: &mut Array<Vector<f32, Pair>>,
     of_lse: &Shared<[f32]>,
     of_delta: &Shared<[f32]>,
-    of_draws: &Shared<[Vector<u32, Pair>]>,
+    of_draws: &Shared<[ShortRow]>,
     query: usize,
     key: u32,
     mask: &DropMask,
     scale_log2: f32,
-    kept_scale: f32,
     #[comptime] tiling: TensorTiling,
 ) {
     let lse = of_lse.as_vectorized().with_vector_size::<Pair>();
     let deltas = of_delta.as_vectorized().with_vector_size::<Pair>();
     #[unroll]
-    for half in 0..2usize {
-        let query = query + comptime!(8 * half);
+    for i in 0..4usize {
+        let query = query + comptime!(i / 2 * 8);
         let shift = lse[query / 2] * Vector::new(-std::f32::consts::LOG2_E);
         let delta = deltas[query / 2];
-        let mut probabilities = Array::<Vector<f32, Pair>>::new(2usize);
-        let mut gradients = Array::<Vector<f32, Pair>>::new(2usize);
-        #[unroll]
-        for row in 0..2usize {
-            probabilities[row] = scores[comptime!(2 * half + row)];
-            gradients[row] = d_scores[comptime!(2 * half + row)];
-        }
+        let mut weights = scores[i];
+        let mut gradients = d_scores[i];
         #[unroll]
         for j in 0..2usize {
-            #[unroll]
-            for row in 0..2usize {
-                let score = probabilities[row].extract(j);
-                let probability = exp2_approx(fma(score, scale_log2, shift.extract(j)));
-                let mut dropped = probability;
-                let mut d_probability = gradients[row].extract(j);
-                if comptime!(tiling.drops) {
-                    let draws = mask.row_of(of_draws[query + j]);
-                    let key = key + comptime!((8 * row) as u32);
-                    let mut both = Vector::<f32, Const<1>>::new(probability);
-                    both = draws.kept::<Const<1>>(both, key);
-                    dropped = both.extract(0usize);
-                    let gradient = Vector::<f32, Const<1>>::new(d_probability * kept_scale);
-                    d_probability = draws.kept::<Const<1>>(gradient, key).extract(0usize);
-                }
-                let mut pair = probabilities[row];
-                pair.insert(j, dropped);
-                probabilities[row] = pair;
-                let mut pair = gradients[row];
-                pair.insert(j, probability * (d_probability - delta.extract(j)));
-                gradients[row] = pair;
+            let probability = exp2_approx(fma(weights.extract(j), scale_log2, shift.extract(j)));
+            let mut weight = probability;
+            let mut gradient = gradients.extract(j);
+            if comptime!(tiling.drops) {
+                let key = key + comptime!((i % 2 * 8) as u32);
+                let factor = mask.factor(of_draws[query + j], key);
+                weight = weight * factor;
+                gradient = gradient * factor;
             }
+            weights.insert(j, weight);
+            gradients.insert(j, probability * (gradient - delta.extract(j)));
         }
-        #[unroll]
-        for row in 0..2usize {
-            scores[comptime!(2 * half + row)] = probabilities[row];
-            d_scores[comptime!(2 * half + row)] = gradients[row];
-        }
+        scores[i] = weights;
+        d_scores[i] = gradients;
     }
 }

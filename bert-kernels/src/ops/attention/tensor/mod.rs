@@ -34,6 +34,7 @@ pub(super) use forward::forward;
 use cubecl::prelude::*;
 
 use super::Sizes;
+use crate::ops::dropout::Mask;
 use crate::tensor_tile::{CHUNK, LANES, M, Stage};
 use crate::{Buffer, Context, DType};
 
@@ -58,12 +59,13 @@ const MOST_HEADS: usize = u16::MAX as usize;
 
 impl TensorTiling {
     /// The tiling of a pass, if tensor cores compute it.
-    fn new(ctx: &Context, qkv: &Buffer, sizes: Sizes, drops: bool) -> Option<Self> {
+    fn new(ctx: &Context, qkv: &Buffer, sizes: Sizes, mask: &Mask) -> Option<Self> {
         let tile = if sizes.max_length <= TILES[1] { TILES[1] } else { TILES[0] };
-        let tiling = Self { width: sizes.head_width, tile, drops };
+        let tiling = Self { width: sizes.head_width, tile, drops: mask.drops() };
         let fits = ctx.shape().tensor_cores
             && qkv.dtype() != DType::F32
             && WIDTHS.contains(&sizes.head_width)
+            && mask.is_short(sizes.max_length)
             && sizes.heads <= MOST_HEADS
             && tiling.blocks(sizes) * sizes.sequences <= MOST_CUBES;
         fits.then_some(tiling)

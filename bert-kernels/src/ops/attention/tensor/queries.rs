@@ -10,18 +10,16 @@ use super::tile::{
 };
 use crate::async_copy::{commit_copies, wait_copies};
 use crate::exp2::exp2_approx;
-use crate::ops::dropout::{DropMask, RowMask};
+use crate::ops::dropout::{DropMask, ShortRow};
 use crate::tensor_tile::{LANES, M, Pair, accumulator_column, accumulator_row};
 
-/// Queries and gradients of the result, what a plane needs of its 16 rows.
+/// What a lane knows of its two rows, upper and lower.
 #[derive(CubeType)]
 struct QueryRows {
-    /// −lse · log₂ e of the lane's upper and lower row.
+    /// −lse · log₂ e.
     shift: Array<f32>,
-    /// `delta` of the same.
     delta: Array<f32>,
-    upper_draws: RowMask,
-    lower_draws: RowMask,
+    draws: Array<ShortRow>,
 }
 
 #[cube(launch_unchecked)]
@@ -70,9 +68,10 @@ pub(super) fn differentiate_queries_tensor<E: Float, L: Size>(
         let mut rows = QueryRows {
             shift: Array::new(2usize),
             delta: Array::new(2usize),
-            upper_draws: mask.row(row as u32),
-            lower_draws: mask.row((row + 8 * heads) as u32),
+            draws: Array::new(2usize),
         };
+        rows.draws[0] = mask.short_row(row as u32);
+        rows.draws[1] = mask.short_row((row + 8 * heads) as u32);
         #[unroll]
         for i in 0..2usize {
             rows.shift[i] = 0.0f32;
@@ -84,7 +83,6 @@ pub(super) fn differentiate_queries_tensor<E: Float, L: Size>(
             }
         }
         let scale_log2 = scale * std::f32::consts::LOG2_E;
-        let kept = if comptime!(tiling.drops) { mask.scale() } else { 1.0f32.runtime() };
         let mut sums = no_sums(tiling);
         wait_copies(0usize);
         sync_cube();
@@ -140,7 +138,7 @@ pub(super) fn differentiate_queries_tensor<E: Float, L: Size>(
                             key as u32,
                             owner.length as u32,
                             scale_log2,
-                            kept,
+                            &mask,
                             tiling,
                         );
                         add_weighted::<E>(
@@ -185,30 +183,26 @@ fn differentiate(
     key: u32,
     end: u32,
     scale_log2: f32,
-    kept: f32,
+    mask: &DropMask,
     #[comptime] tiling: TensorTiling,
 ) {
     #[unroll]
     for i in 0..4usize {
         let row = comptime!(i % 2);
-        let key = key + comptime!((i / 2 * 8) as u32);
-        let mut d_probability = d_scores[i];
-        if comptime!(tiling.drops) {
-            d_probability = d_probability * Vector::new(kept);
-            d_probability = if comptime!(row == 0) {
-                rows.upper_draws.kept::<Pair>(d_probability, key)
-            } else {
-                rows.lower_draws.kept::<Pair>(d_probability, key)
-            };
-        }
         let mut pair = Vector::<f32, Pair>::empty();
         #[unroll]
         for j in 0..2usize {
+            // The first key is a multiple of 16 and an even number below 8.
+            let key = key ^ comptime!((i / 2 * 8 + j) as u32);
             let score = scores[i].extract(j);
             let probability = exp2_approx(fma(score, scale_log2, rows.shift[row]));
             // The score of no key is zero, whose exponential may be infinite.
-            let probability = select(key + comptime!(j as u32) < end, probability, 0.0f32);
-            pair.insert(j, probability * (d_probability.extract(j) - rows.delta[row]));
+            let probability = select(key < end, probability, 0.0f32);
+            let mut d_probability = d_scores[i].extract(j);
+            if comptime!(tiling.drops) {
+                d_probability = d_probability * mask.factor(rows.draws[row], key);
+            }
+            pair.insert(j, probability * (d_probability - rows.delta[row]));
         }
         d_scores[i] = pair;
     }
