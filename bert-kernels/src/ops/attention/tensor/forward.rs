@@ -394,7 +394,7 @@ fn finish<E: Float, L: Size>(
         let total = quad_sum(softmax.totals[row]);
         factors[row] = 1.0f32 / total;
         let query = corner + accumulator_row(lane) + comptime!(8 * row);
-        if lane % 4 == 0 {
+        if accumulator_column(lane) == 0 {
             if query < query_rows.count {
                 let token = owner.token + owner.start + query;
                 lse[token * heads + owner.head] =
