@@ -17,6 +17,7 @@ mod buffer;
 pub mod cases;
 mod context;
 mod error;
+mod exp2;
 mod lanes;
 pub mod math;
 #[cfg(feature = "nccl")]
@@ -26,6 +27,7 @@ pub mod offline;
 pub mod ops;
 mod profile;
 mod teams;
+mod tensor_tile;
 
 pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
 pub use context::{Context, DeviceShape, MemoryPeak};

@@ -14,6 +14,8 @@ import numpy as np
 LANES = 32
 # Where shared memory begins among addresses; a buffer lies below.
 SHARED = 1 << 40
+# Where parameters begin, and bytes between them.
+PARAMETERS, PARAMETER_BYTES = 1 << 50, 1 << 20
 # Bytes between buffers, so that what runs out of one does not run into the next.
 GUARD = 4096
 WORD = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
@@ -172,6 +174,9 @@ class Warp:
             value = self.known[name]
         elif name in self.cube.kernel.shared:
             value = np.full(LANES, SHARED, np.uint64)
+        elif name in self.cube.kernel.parameters:
+            index = self.cube.kernel.parameters[name]
+            value = np.full(LANES, PARAMETERS + index * PARAMETER_BYTES, np.uint64)
         elif name.startswith("0f"):
             value = np.full(LANES, int(name[2:], 16), np.uint64)
         else:
@@ -233,10 +238,10 @@ class Warp:
         count = bits_of(words[-1]) // 8
         read = np.zeros((len(targets), LANES), np.uint64)
         if words[0] == "param":
-            parameter, _, offset = source[1:-1].partition("+")
-            data = self.cube.parameters[self.cube.kernel.parameters[parameter]]
+            index, first = divmod(int(self.address(source)[0]) - PARAMETERS, PARAMETER_BYTES)
+            data = self.cube.parameters[index]
             for i in range(len(targets)):
-                at = int(offset or 0) + i * count
+                at = first + i * count
                 read[i] = int.from_bytes(data[at : at + count], "little")
         else:
             for lane, at in zip(np.nonzero(mask)[0], self.address(source)[mask]):
@@ -325,7 +330,15 @@ class Warp:
             "idx": lane & segment | other & ~segment,
         }[way]
         inside = source >= last if way == "up" else source <= last
+        members = self.get(operands[4], 32) >> lane.astype(np.uint64) & np.uint64(1)
+        assert (members[mask] == 1).all(), "a shuffle by a lane that is not in its mask"
+        read = np.where(inside, source, lane)[mask]
+        assert mask[read].all(), "a shuffle from a lane that does not take part"
         self.set(target, value[np.where(inside, source, lane)], mask, 32)
+
+    def op_activemask(self, words, operands, mask):
+        lanes = int(sum(1 << int(lane) for lane in np.nonzero(mask)[0]))
+        self.set(operands[0], np.full(LANES, lanes, np.uint64), mask, 32)
 
     def op_setp(self, words, operands, mask):
         how, kind = words[0], words[-1]

@@ -8,7 +8,7 @@ use super::tiles::{
     Owner, Rows, add_weighted, add_weighted_transposed, clear, first_owner, meet, member, owner,
     score, store, teams, transpose,
 };
-use super::{Sizes, Tiling};
+use super::{Sizes, Tiling, tensor};
 use crate::lanes::{exp_nonpositive, iota, my_items, spread, sum_lanes, with_act};
 use crate::ops::dropout::{DropMask, Dropout, Mask};
 use crate::{Buffer, Context, DType, KernelError};
@@ -98,6 +98,9 @@ pub fn attention_backward(ctx: &Context, args: AttentionBackward<'_>) -> Result<
         tiling,
         dots.contiguous,
     ));
+    if tensor::backward(ctx, &args, sizes, &mask) {
+        return Ok(());
+    }
     let one_block = max_length <= tiling.keys;
     let owners = tiling.owners(sizes, tiling.keys);
     let (count, dim) = tiling.grid(ctx, owners);

@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use super::tiles::{
     Owner, add_weighted, clear, first_owner, meet, member, owner, score, store, teams, transpose,
 };
-use super::{Sizes, Tiling};
+use super::{Sizes, Tiling, tensor};
 use crate::lanes::{exp_nonpositive, iota, max_lanes, sum_lanes, with_act};
 use crate::ops::dropout::{DropMask, Dropout, Mask};
 use crate::{Buffer, Context, KernelError};
@@ -61,6 +61,9 @@ pub fn attention_forward(ctx: &Context, args: AttentionForward<'_>) -> Result<()
     sizes.check(OP, qkv, cu_seqlens, token_sequence, out, lse)?;
     let mask = Mask::new(OP, dropout, (tokens * heads, max_length))?;
     if tokens == 0 || sequences == 0 {
+        return Ok(());
+    }
+    if tensor::forward(ctx, &args, sizes, &mask) {
         return Ok(());
     }
     let tiling = Tiling::new(ctx, qkv, sizes, mask.drops(), |tiling| {
@@ -162,7 +165,7 @@ fn attend<E: Float, N: Size>(
 }
 
 /// Below every score, yet far enough from −∞ that differences are no NaN.
-const NO_PEAK: f32 = -1.0e30;
+pub(super) const NO_PEAK: f32 = -1.0e30;
 
 #[cube]
 fn attend_block<E: Float, N: Size>(

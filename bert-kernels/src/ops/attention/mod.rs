@@ -12,6 +12,9 @@
 //! A row of d_q has one owner, and so has a row of d_k and d_v: nothing is atomic, the order of every
 //! sum depends on the sequence alone, so its result does not depend on its neighbours in the batch.
 //!
+//! Where planes have matrix instructions for 16-bit floats, they compute both passes (`tensor`), with
+//! weights rounded to 16 bits between two products; elsewhere units do, on tiles in shared memory (`tiles`).
+//!
 //! Dropout's element index is `(token · A + head) · 2³² + key`, where `token` is the query's row in
 //! the batch and `key` counts from the start of its sequence.
 
@@ -19,6 +22,7 @@ mod backward;
 mod forward;
 #[cfg(feature = "cases")]
 pub(crate) mod reference;
+mod tensor;
 mod tiles;
 
 pub use backward::{AttentionBackward, attention_backward};

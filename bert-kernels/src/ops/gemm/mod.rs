@@ -12,7 +12,7 @@
 //! fused multiply-adds an element, in ascending k, on every device: results are deterministic.
 //!
 //! Where planes have matrix instructions for 16-bit floats, they take the place of the register tile
-//! (`tensor`, `tensor_tile`, and `tensor_block` for the sizes): the chain then runs along k in steps of
+//! (`tensor`, `tensor_block` for the sizes, and `crate::tensor_tile`): the chain then runs along k in steps of
 //! 16, whose sums the instruction makes.
 
 mod epilogue;
@@ -22,7 +22,6 @@ pub(crate) mod reference;
 mod staged;
 mod tensor;
 mod tensor_block;
-mod tensor_tile;
 mod tile_register;
 
 use cubecl::prelude::*;

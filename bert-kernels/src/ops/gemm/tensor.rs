@@ -12,11 +12,11 @@ use cubecl::prelude::*;
 
 use super::epilogue::{Finish, finish_value};
 use super::tensor_block::TensorBlock;
-use super::tensor_tile::{
+use crate::async_copy::{commit_copies, copy_async, wait_copies};
+use crate::tensor_tile::{
     self as tile, CHUNK, LANES, Pair, Stage, accumulator_column, accumulator_row, across, chunk_at,
     fragment_at, fragment_stride, load_fragment, multiply_add,
 };
-use crate::async_copy::{commit_copies, copy_async, wait_copies};
 
 /// Rows of tiles that neighbouring cubes share, so that what they read of A and B is still in the
 /// second-level cache.

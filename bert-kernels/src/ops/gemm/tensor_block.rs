@@ -1,6 +1,6 @@
 //! How a cube of the tensor-core path is laid over C, and which one suits a product.
 
-use super::tensor_tile::{LANES, Stage};
+use crate::tensor_tile::{LANES, Stage};
 
 /// A cube's tile of C and how it is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -134,6 +134,19 @@ pub(crate) fn load_fragment<E: Float>(
     tile.load_matrix::<E, Pair>(&stage[at..at + comptime!(CHUNK)], ident, 4usize, transpose)
 }
 
+/// [`load_fragment`] from a stage of pairs; `at` counts pairs.
+#[cube]
+pub(crate) fn load_fragment_of_pairs<E: Float>(
+    stage: &[Vector<E, Pair>],
+    at: usize,
+    #[comptime] ident: MatrixIdent,
+    #[comptime] transpose: bool,
+) -> Array<Vector<E, Pair>> {
+    let tile = MmaDefinition::<E, E, f32>::new(M, N, K);
+    let chunk = &stage[at..at + comptime!(CHUNK / 2)];
+    tile.load_matrix::<Vector<E, Pair>, Pair>(chunk, ident, 4usize, transpose)
+}
+
 /// Adds a product to the accumulators that begin at `at`: four a lane. `half` is which 8 columns of
 /// the fragment of B.
 #[cube]
@@ -160,13 +173,18 @@ pub(crate) fn multiply_add<E: Float>(
 mod tests {
     use super::*;
 
-    /// Both operands of every block, in either layout.
+    /// Both operands of every block, in either layout, and how much of one a plane has.
     fn stages() -> Vec<(Stage, usize)> {
         let mut stages = Vec::new();
         for (outer, span) in [(64, 32), (128, 64)] {
             for k_contiguous in [false, true] {
                 stages.push((Stage { outer, depth: 32, k_contiguous }, span));
             }
+        }
+        // Attention has a tile of tokens of one head in both.
+        for (tokens, width) in [32, 64].into_iter().flat_map(|t| [32, 64, 128].map(|w| (t, w))) {
+            stages.push((Stage { outer: tokens, depth: width, k_contiguous: true }, 16));
+            stages.push((Stage { outer: width, depth: tokens, k_contiguous: false }, width));
         }
         stages
     }
