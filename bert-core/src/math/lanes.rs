@@ -35,17 +35,67 @@ pub fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     reduce(&lanes)
 }
 
-/// Largest |xᵢ|, 0 for an empty row; independent of order.
+/// Largest |xᵢ|, 0 for an empty row; independent of order. NaNs do not count.
 #[inline(always)]
 pub fn max_abs(x: &[f32]) -> f32 {
+    if ONE_LANE {
+        return largest_key(x, 0, magnitude);
+    }
     fold_max(x, 0.0, |v| if v < 0.0 { -v } else { v })
 }
 
-/// Largest xᵢ of a row that is not empty; independent of order up to the sign of zero.
+/// Largest xᵢ of a row that is not empty; independent of order up to the sign of zero. NaNs do not
+/// count.
 #[inline(always)]
 pub fn max(x: &[f32]) -> f32 {
+    if ONE_LANE {
+        return largest_key(x, key(f32::MIN), key);
+    }
     fold_max(x, f32::MIN, |v| v)
 }
+
+/// Processors of 32 bits compare one pair of floats at a time, or call a function for it: integers are
+/// quicker, and lanes are of no use to them.
+const ONE_LANE: bool = cfg!(any(target_arch = "arm", target_arch = "riscv32"));
+
+/// |x| as an integer with the same order.
+#[inline(always)]
+fn magnitude(x: f32) -> i32 {
+    (x.to_bits() & i32::MAX as u32) as i32
+}
+
+/// x as an integer with the same order. It is its own inverse, as bits.
+#[inline(always)]
+fn key(x: f32) -> i32 {
+    let bits = x.to_bits() as i32;
+    bits ^ ((bits >> 31) as u32 >> 1) as i32
+}
+
+/// The float of the largest key.
+#[inline(always)]
+fn largest_key(x: &[f32], start: i32, key_of: impl Fn(f32) -> i32) -> f32 {
+    let mut largest = x.iter().fold(start, |most, &x| larger(most, key_of(x)));
+    if largest > INFINITY {
+        largest = largest_number(x, start, key_of);
+    }
+    f32::from_bits(key(f32::from_bits(largest as u32)) as u32)
+}
+
+/// The largest key of what is no NaN.
+#[cold]
+#[inline(never)]
+fn largest_number(x: &[f32], start: i32, key_of: impl Fn(f32) -> i32) -> i32 {
+    let numbers = x.iter().filter(|x| !x.is_nan());
+    numbers.fold(start, |most, &x| larger(most, key_of(x)))
+}
+
+#[inline(always)]
+fn larger(a: i32, b: i32) -> i32 {
+    if b > a { b } else { a }
+}
+
+/// The key of infinity; those of NaNs are larger, or smaller than all.
+const INFINITY: i32 = f32::INFINITY.to_bits() as i32;
 
 #[inline(always)]
 fn fold_max(x: &[f32], start: f32, f: impl Fn(f32) -> f32) -> f32 {
@@ -74,6 +124,26 @@ fn fold_max(x: &[f32], start: f32, f: impl Fn(f32) -> f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What processors of 32 bits do, on this one.
+    #[test]
+    fn keys_find_the_largest() {
+        let rows: [&[f32]; 6] = [
+            &[],
+            &[-0.0, 1e-40, -3e-40],
+            &[-5.0, -2.0, -7.0],
+            &[f32::NAN, -2.0, -f32::NAN, 1.0],
+            &[f32::NAN],
+            &[f32::NEG_INFINITY, 3.0, f32::MAX, -f32::MAX],
+        ];
+        for row in rows {
+            assert_eq!(largest_key(row, 0, magnitude), max_abs(row), "{row:?}");
+            assert_eq!(largest_key(row, key(f32::MIN), key), max(row), "{row:?}");
+        }
+        for x in [0.0, -0.0, 1.5, -1.5, f32::MAX, f32::INFINITY] {
+            assert_eq!(key(f32::from_bits(key(x) as u32)) as u32, x.to_bits());
+        }
+    }
 
     #[test]
     fn sums_in_the_order_of_the_definition() {

@@ -43,6 +43,22 @@ macro_rules! quad {
     };
 }
 
+/// A quad of two rows, written wide.
+macro_rules! widened {
+    () => {
+        concat!(
+            "ldr {a0}, [{a}], #4\n",
+            "ldr {b0}, [{b}], #4\n",
+            "sxtb16 {t}, {a0}\n",
+            "sxtb16 {u}, {b0}\n",
+            "strd {t}, {u}, [{wide}], #8\n",
+            "sxtb16 {a0}, {a0}, ror #8\n",
+            "sxtb16 {b0}, {b0}, ror #8\n",
+            "strd {a0}, {b0}, [{wide}], #8",
+        )
+    };
+}
+
 impl Tile for Dsp {
     const ROWS: usize = 2;
     // Loads take words at multiples of four.
@@ -56,29 +72,26 @@ impl Tile for Dsp {
         quads: usize,
         out: &mut [[i32; PANEL]; M],
     ) {
-        let next = if M == 2 { stride } else { 0 };
-        let mut sums = [[[0; 2]; 2]; PANEL / 2];
+        // A single row is multiplied twice.
+        let (mut other, next) = ([0; PANEL], if M == 2 { stride } else { 0 });
+        let [sums, rest @ ..] = &mut out[..] else { return };
+        let others = rest.first_mut().unwrap_or(&mut other);
+        (*sums, *others) = ([0; PANEL], [0; PANEL]);
         let mut first = 0;
         while first < quads {
             let count = if quads - first < PIECE { quads - first } else { PIECE };
             // SAFETY: `count` quads from here on are readable, of both rows and of the panel.
             unsafe {
                 let inputs = inputs.add(first * QUAD);
-                piece(inputs, inputs.add(next), panel.add(first * STEP), count, &mut sums);
+                piece(inputs, inputs.add(next), panel.add(first * STEP), count, sums, others);
             }
             first += count;
-        }
-        for (n, pair) in sums.iter().enumerate() {
-            for m in 0..M {
-                out[m][2 * n] = pair[m][0];
-                out[m][2 * n + 1] = pair[m][1];
-            }
         }
     }
 }
 
-/// Adds the products of `count` ≤ [`PIECE`] quads of two rows: for each two channels, the sums of the
-/// first row and those of the second.
+/// Adds the products of `count` ≤ [`PIECE`] quads of two rows to the `sums` of the first and the `others`
+/// of the second.
 ///
 /// # Safety
 /// So many quads of both rows and of the panel are readable; `count` is not 0.
@@ -88,20 +101,36 @@ unsafe fn piece(
     second: *const i8,
     panel: *const i8,
     count: usize,
-    sums: &mut [[[i32; 2]; 2]; PANEL / 2],
+    sums: &mut [i32; PANEL],
+    others: &mut [i32; PANEL],
 ) {
     let mut wide = core::mem::MaybeUninit::<[Wide; PIECE]>::uninit();
     let wide = wide.as_mut_ptr().cast::<Wide>();
     // SAFETY: as the caller says; `count` elements of the buffer are written, then read.
     unsafe {
-        for quad in 0..count {
-            let a = first.add(quad * QUAD).cast::<u32>().read_unaligned();
-            let b = second.add(quad * QUAD).cast::<u32>().read_unaligned();
-            wide.add(quad).write([widen(a), widen(b), widen_rotated(a), widen_rotated(b)]);
-        }
+        asm!(
+            // Two quads a turn; of an odd count the first turn is half.
+            "cmp {t}, #0",
+            "bne 3f",
+            "2:",
+            widened!(),
+            "3:",
+            widened!(),
+            "cmp {a}, {end}",
+            "bne 2b",
+            a = inout(reg) first => _,
+            b = inout(reg) second => _,
+            end = in(reg) first.add(count * QUAD),
+            wide = inout(reg) wide => _,
+            a0 = out(reg) _,
+            b0 = out(reg) _,
+            t = inout(reg) count % 2 => _,
+            u = out(reg) _,
+            options(nostack),
+        );
         let end = panel.add(count * STEP);
-        for (n, pair) in sums.iter_mut().enumerate() {
-            let [[s00, s01], [s10, s11]] = pair;
+        let pairs = sums.as_chunks_mut::<2>().0.iter_mut().zip(others.as_chunks_mut::<2>().0);
+        for (n, ([s00, s01], [s10, s11])) in pairs.enumerate() {
             let offset = n * 2 * QUAD;
             asm!(
                 // Two quads a turn; of an odd count the first turn is half.
@@ -129,36 +158,4 @@ unsafe fn piece(
             );
         }
     }
-}
-
-/// Bytes 0 and 2 as i16.
-#[inline(always)]
-fn widen(word: u32) -> u32 {
-    let wide;
-    // SAFETY: an instruction of the DSP extension, which reads and writes registers.
-    unsafe {
-        asm!(
-            "sxtb16 {wide}, {word}",
-            wide = lateout(reg) wide,
-            word = in(reg) word,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    wide
-}
-
-/// Bytes 1 and 3 as i16.
-#[inline(always)]
-fn widen_rotated(word: u32) -> u32 {
-    let wide;
-    // SAFETY: as in `widen`.
-    unsafe {
-        asm!(
-            "sxtb16 {wide}, {word}, ror #8",
-            wide = lateout(reg) wide,
-            word = in(reg) word,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    wide
 }
