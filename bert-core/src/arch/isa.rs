@@ -11,35 +11,43 @@ pub struct Isa {
     pub machines: &'static str,
     /// The instructions of the products, or [`COMPILED`].
     pub product: &'static str,
-    /// Those of softmax and activation, or [`COMPILED`].
-    pub functions: &'static str,
+    /// Other operations that are written by hand, each with its instructions.
+    pub others: &'static [(&'static str, &'static str)],
 }
 
 /// How the compiler makes an operation: from the definition, for the instruction set.
 pub const COMPILED: &str = "compiled";
+
+const AVX512: &[(&str, &str)] =
+    &[("softmax_rows", "vmulps, vaddps zmm"), ("activate", "vmulps, vaddps zmm")];
+const HELIUM: &[(&str, &str)] = &[
+    ("quantize_row", "vmaxv, vmul, vcvtn"),
+    ("store_row", "vmaxv, vmul, vcvtn"),
+    ("activate", "vmul, vadd"),
+];
 
 /// All, the more capable of a machine after the less capable.
 pub static ISAS: [Isa; 11] = [
     isa("scalar", "every one, among them RV32 and Cortex-M0+", COMPILED),
     isa("avx2", "x86-64", "vpmaddubsw ymm"),
     isa("avx-vnni", "x86-64", "vpdpbusd ymm"),
-    isa("avx512-vnni", "x86-64", "vpdpbusd zmm").with_functions("vmulps, vaddps zmm"),
-    isa("amx", "x86-64", "tdpbssd").with_functions("vmulps, vaddps zmm"),
+    isa("avx512-vnni", "x86-64", "vpdpbusd zmm").with(AVX512),
+    isa("amx", "x86-64", "tdpbssd").with(AVX512),
     isa("neon", "64-bit Arm", "smull, smlal, sadalp"),
     isa("dotprod", "64-bit Arm", "sdot"),
     isa("i8mm", "64-bit Arm", "smmla"),
     isa("cortex-m-dsp", "Cortex-M4, M7, M33, M35P", "smlad"),
-    isa("cortex-m-helium", "Cortex-M52, M55, M85", "vmladava"),
+    isa("cortex-m-helium", "Cortex-M52, M55, M85", "vmladava").with(HELIUM),
     isa("simd128", "WebAssembly", "i32x4.dot_i16x8_s"),
 ];
 
 const fn isa(name: &'static str, machines: &'static str, product: &'static str) -> Isa {
-    Isa { name, machines, product, functions: COMPILED }
+    Isa { name, machines, product, others: &[] }
 }
 
 impl Isa {
-    const fn with_functions(self, instructions: &'static str) -> Self {
-        Isa { functions: instructions, ..self }
+    const fn with(self, others: &'static [(&'static str, &'static str)]) -> Self {
+        Isa { others, ..self }
     }
 
     /// The one of this name.
@@ -62,8 +70,7 @@ impl Isa {
     pub fn ways(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let way = |operation| match operation {
             "gemm" | "linear" => self.product,
-            "softmax_rows" | "activate" => self.functions,
-            _ => COMPILED,
+            _ => self.others.iter().find(|(name, _)| *name == operation).map_or(COMPILED, |o| o.1),
         };
         Kernels::OPERATIONS.into_iter().map(move |operation| (operation, way(operation)))
     }

@@ -85,7 +85,7 @@ methods! {
     linear_half(x: &[f32], matrix: &HalfMatrix<'_>, out: &mut [f32]);
 }
 
-/// A static table of an instruction set of [`super::ISAS`]: two to four operations by hand, the rest
+/// A static table of an instruction set of [`super::ISAS`]: two to six operations by hand, the rest
 /// the definitions compiled under `attributes`.
 macro_rules! table {
     (
@@ -102,6 +102,8 @@ macro_rules! table {
                 attributes: [$($attribute),*],
                 gemm: $gemm,
                 linear: $linear,
+                quantize_row: $crate::ops::quantize_row,
+                store_row: $crate::ops::store_row,
                 softmax_rows: $crate::ops::softmax_rows,
                 activate: $crate::ops::activate,
             }
@@ -113,6 +115,8 @@ macro_rules! table {
             attributes: [$($attribute:meta),*],
             gemm: $gemm:path,
             linear: $linear:path,
+            quantize_row: $quantize:path,
+            store_row: $store:path,
             softmax_rows: $softmax:path,
             activate: $activate:path,
         }
@@ -132,8 +136,8 @@ macro_rules! table {
                     (x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
                 add_norm_row = $crate::ops::add_norm_row,
                     (x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32);
-                quantize_row = $crate::ops::quantize_row, (x: &[f32], q: &mut [i8]) -> f32;
-                store_row = $crate::ops::store_row,
+                quantize_row_ = $quantize, (x: &[f32], q: &mut [i8]) -> f32;
+                store_row_ = $store,
                     (x: &[f32], q: &mut [i8], scales: &mut [f32]);
                 load_row = $crate::ops::load_row, (q: &[i8], scales: &[f32], x: &mut [f32]);
                 softmax_rows_ = $softmax,
@@ -153,8 +157,8 @@ macro_rules! table {
                 embedding_row,
                 layer_norm_row,
                 add_norm_row,
-                quantize_row,
-                store_row,
+                quantize_row: quantize_row_,
+                store_row: store_row_,
                 load_row,
                 softmax_rows: softmax_rows_,
                 combine_row,

@@ -4,6 +4,8 @@
 mod dsp;
 #[cfg(cortex_m_helium)]
 mod helium;
+#[cfg(cortex_m_helium)]
+mod helium_rows;
 
 use super::kernels::table;
 use super::{Kernels, panels};
@@ -24,6 +26,10 @@ table! {
         attributes: [],
         gemm: panels::gemm::<helium::Helium>,
         linear: panels::linear::<helium::Helium>,
+        quantize_row: helium_rows::quantize_row,
+        store_row: helium_rows::store_row,
+        softmax_rows: crate::ops::softmax_rows,
+        activate: helium_rows::activate,
     }
 }
 

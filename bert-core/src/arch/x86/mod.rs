@@ -36,6 +36,8 @@ table! {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
         gemm: blocks::gemm::<avx512::Zmm>,
         linear: blocks::linear::<avx512::Zmm>,
+        quantize_row: crate::ops::quantize_row,
+        store_row: crate::ops::store_row,
         softmax_rows: avx512::softmax_rows,
         activate: avx512::activate,
     }
@@ -47,6 +49,8 @@ table! {
         attributes: [target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
         gemm: amx::gemm,
         linear: amx::linear,
+        quantize_row: crate::ops::quantize_row,
+        store_row: crate::ops::store_row,
         softmax_rows: avx512::softmax_rows,
         activate: avx512::activate,
     }
