@@ -233,7 +233,7 @@ async fn answer(
     let (jobs, replies) = divide(Work { model, ask, items, deadline });
     let full = |_| Problem::queue_full(service.queue.capacity());
     service.queue.push(jobs).map_err(full)?;
-    let (mut json, mut tokens) = (String::new(), 0);
+    let mut json = String::new();
     for reply in replies {
         let part = match timeout_at(deadline.into(), reply).await {
             Ok(Ok(part)) => part?,
@@ -242,11 +242,9 @@ async fn answer(
             Err(_) => return Err(Problem::deadline()),
         };
         let comma = if json.is_empty() { "" } else { "," };
-        json = json + comma + &part.json;
-        tokens += part.tokens;
+        json = json + comma + &part;
     }
     service.metrics.texts.fetch_add(texts as u64, Relaxed);
-    service.metrics.tokens.fetch_add(tokens, Relaxed);
     // A name needs no escapes.
     Ok(format!("{{\"model\":\"{}\",\"results\":[{json}]}}\n", entry.name))
 }

@@ -43,9 +43,8 @@ pub struct Metrics {
     pub in_flight: AtomicU64,
     /// Connections that are open.
     pub connections: AtomicU64,
-    /// Texts that were answered, and their tokens.
+    /// Texts that were answered.
     pub texts: AtomicU64,
-    pub tokens: AtomicU64,
 }
 
 impl Metrics {
@@ -53,8 +52,8 @@ impl Metrics {
     pub fn new(paths: impl Iterator<Item = &'static str>) -> Self {
         let routes = paths.chain(["other"]).map(Route::new).collect();
         let zero = || AtomicU64::new(0);
-        let [in_flight, connections, texts, tokens] = [zero(), zero(), zero(), zero()];
-        Metrics { routes, in_flight, connections, texts, tokens }
+        let [in_flight, connections, texts] = [zero(), zero(), zero()];
+        Metrics { routes, in_flight, connections, texts }
     }
 
     /// Counts a request that was answered.
@@ -105,7 +104,6 @@ pub fn page(service: &Service) -> String {
     let count = |counter: &AtomicU64| counter.load(Relaxed);
     for (name, kind, help, value) in [
         ("bert_edge_texts_total", "counter", "Texts answered.", count(&metrics.texts)),
-        ("bert_edge_tokens_total", "counter", "Tokens read.", count(&metrics.tokens)),
         ("bert_edge_in_flight", "gauge", "Requests being answered.", count(&metrics.in_flight)),
         ("bert_edge_connections", "gauge", "Open connections.", count(&metrics.connections)),
         ("bert_edge_queue_texts", "gauge", "Texts that wait.", service.queue.texts() as u64),

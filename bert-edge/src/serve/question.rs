@@ -11,10 +11,9 @@ use bert_core::{
     AnswerOptions, Config, EmbedOptions, Error, Head, Layers, Pooling, Session, window_overlap,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::problem::Problem;
-use super::workers::Part;
 use crate::args::N_BEST;
 use crate::commands::{classify, exact, span, tag};
 use crate::input::Input;
@@ -162,6 +161,10 @@ impl Question {
             let text = str::from_utf8(body).map_err(|error| {
                 Problem::malformed(format!("not valid UTF-8 at byte {}", error.valid_up_to()))
             })?;
+            // Serde would also take an array for a struct.
+            if text.trim_ascii_start().starts_with('[') {
+                return Err(Problem::malformed("an object expected, an array found"));
+            }
             serde_json::from_str(text).map_err(|error| Problem::malformed(error.to_string()))
         }
         let (model, items, options) = match kind {
@@ -196,9 +199,6 @@ impl Question {
                 }
                 if max_answer_tokens == Some(0) {
                     return Err(Problem::malformed("max_answer_tokens: at least 1 expected"));
-                }
-                if no_answer_threshold.is_some_and(|t| !t.is_finite()) {
-                    return Err(Problem::malformed("no_answer_threshold: too large for an f32"));
                 }
                 let context: Arc<str> = body.context.into();
                 let pair = |question| Item::Two(question, Arc::clone(&context));
@@ -341,7 +341,7 @@ impl Ask {
         &self,
         session: &mut Session<'_, '_>,
         item: &Item,
-        part: &mut Part,
+        out: &mut String,
     ) -> Result<(), Problem> {
         let unfit = |error: Error| Problem::unfit(error.to_string());
         let mut object = json!({});
@@ -386,10 +386,9 @@ impl Ask {
                     embedding.normalize();
                 }
                 let (tokens, truncated) = (embedding.tokens, embedding.truncated);
-                part.tokens += tokens as u64;
                 let line = serde_json::to_string(&Vector { vector: &vector, tokens, truncated });
                 // Numbers of a model are finite.
-                part.json += &line.map_err(|_| Problem::internal())?;
+                *out += &line.map_err(|_| Problem::internal())?;
                 return Ok(());
             }
             // Bodies of these have no way to give the other.
@@ -397,8 +396,7 @@ impl Ask {
                 return Err(Problem::internal());
             }
         }
-        part.tokens += object.get("tokens").and_then(Value::as_u64).unwrap_or(0);
-        part.json += &object.to_string();
+        *out += &object.to_string();
         Ok(())
     }
 }

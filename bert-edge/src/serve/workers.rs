@@ -31,23 +31,14 @@ pub struct Work {
 pub struct Job {
     work: Arc<Work>,
     items: std::ops::Range<usize>,
-    reply: oneshot::Sender<Result<Part, Problem>>,
-}
-
-/// The answers of a job.
-#[derive(Default)]
-pub struct Part {
-    /// JSON objects with commas between.
-    pub json: String,
-    /// Tokens that were read.
-    pub tokens: u64,
+    reply: oneshot::Sender<Result<String, Problem>>,
 }
 
 /// Texts of a job: enough that handing them over costs nothing beside them.
 const JOB_TEXTS: usize = 8;
 
-/// The answer to a job, once it is there.
-pub type Reply = oneshot::Receiver<Result<Part, Problem>>;
+/// The answer to a job, once it is there: JSON objects with commas between.
+pub type Reply = oneshot::Receiver<Result<String, Problem>>;
 
 /// A request as jobs with the numbers of their texts, and where their answers will be.
 pub fn divide(work: Work) -> (Vec<(Job, usize)>, Vec<Reply>) {
@@ -93,7 +84,7 @@ fn answer(
     items: &[Item],
     scratch: &mut ScratchVec,
     gone: impl Fn() -> bool,
-) -> Result<Part, Problem> {
+) -> Result<String, Problem> {
     let model = work.model.model();
     let config = model.config();
     let needed = fast_scratch_bytes(&config.shape(), config.max_length as usize);
@@ -102,15 +93,15 @@ fn answer(
     }
     // The self-test had a session of this model.
     let mut session = Session::new(model, scratch).map_err(|_| Problem::internal())?;
-    let mut part = Part::default();
+    let mut json = String::new();
     for (i, item) in items.iter().enumerate() {
         if gone() || Instant::now() >= work.deadline {
             return Err(Problem::deadline());
         }
         if i > 0 {
-            part.json.push(',');
+            json.push(',');
         }
-        work.ask.answer(&mut session, item, &mut part)?;
+        work.ask.answer(&mut session, item, &mut json)?;
     }
-    Ok(part)
+    Ok(json)
 }
