@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::test::{self, FEATURES};
-use crate::{demo as flow, gpu_compile, identity, setup, shell, targets};
+use crate::{demo as flow, gpu_compile, identity, service, setup, shell, targets};
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ struct Step {
     run: fn() -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "setup", run: || done(setup::ensure_for_tests()) },
     Step { name: "format", run: || done(format()) },
     Step { name: "lints", run: || done(lints()) },
@@ -32,6 +32,8 @@ const STEPS: [Step; 10] = [
     Step { name: "gpu-compile", run: || done(gpu_compile::run(&Default::default())) },
     Step { name: "vulkan", run: test::vulkan },
     Step { name: "demo", run: || done(demo()) },
+    // It serves the model that the demo has made.
+    Step { name: "service", run: service::page },
 ];
 
 fn done(result: Result<()>) -> Result<Option<String>> {

@@ -9,6 +9,7 @@ mod gpu;
 mod gpu_compile;
 mod identity;
 mod packages;
+mod service;
 mod setup;
 mod shell;
 mod targets;
@@ -40,7 +41,7 @@ enum Command {
     /// Runs every test of the workspace, kernels on the CPU runtime.
     Test(test::Args),
     /// What must pass before a merge: format, lints, docs, tests, bare-metal core, the same bits on
-    /// every machine, GPU compilation, the kernels on software Vulkan, demo.
+    /// every machine, GPU compilation, the kernels on software Vulkan, demo, the service's page.
     Ci(ci::Args),
     /// Compiles every kernel of the case table for NVIDIA and AMD, without a GPU.
     GpuCompile(gpu_compile::Args),
