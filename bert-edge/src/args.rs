@@ -68,6 +68,14 @@ pub enum Command {
     Selftest(File),
     /// Time a text: median and least microseconds from text to answer, on one core.
     Bench(Bench),
+    /// Answer over HTTP until told to stop (SIGTERM), with all cores.
+    ///
+    /// POST /v1/classify, /v1/tag, /v1/regress, /v1/span and /v1/embed take JSON, one text or many;
+    /// GET / is a page to try them, /openapi.json describes them, /metrics is for Prometheus. A
+    /// model file that is replaced (by renaming) takes over once it passed its self-test; SIGHUP
+    /// and POST /v1/models/NAME/reload look at once. There is no TLS: put a proxy in front.
+    #[cfg(feature = "serve")]
+    Serve(crate::serve::Serve),
 }
 
 #[derive(Args)]

@@ -1,11 +1,13 @@
-//! Runs a model file: labels, tags, numbers, answers, vectors, a look inside, its self-test, its
-//! speed.
+//! Runs a model file: labels, tags, numbers, answers, vectors, over HTTP too, a look inside, its
+//! self-test, its speed.
 
 mod args;
 mod commands;
 mod file;
 mod input;
 mod npy;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::io;
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
         Command::Inspect(file) => commands::inspect(&file),
         Command::Selftest(file) => commands::selftest(&file),
         Command::Bench(args) => commands::bench(&args.file, &args.text, args.iterations),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::serve(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

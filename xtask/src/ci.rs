@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::test::{self, FEATURES};
 use crate::{
-    capi, demo as flow, firmware, gpu_compile, identity, python, setup, shell, targets, web,
+    capi, demo as flow, firmware, gpu_compile, identity, python, service, setup, shell, targets,
+    web,
 };
 
 /// Arguments of `cargo xtask ci`.
@@ -23,7 +24,7 @@ struct Step {
     run: fn() -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step { name: "setup", run: || done(setup::ensure_for_tests()) },
     Step { name: "format", run: || done(format()) },
     Step { name: "lints", run: || done(lints()) },
@@ -40,6 +41,7 @@ const STEPS: [Step; 15] = [
     Step { name: "firmware", run: firmware::test },
     Step { name: "web", run: web::test },
     Step { name: "browser", run: web::browser },
+    Step { name: "service", run: service::page },
 ];
 
 fn done(result: Result<()>) -> Result<Option<String>> {

@@ -13,6 +13,7 @@ mod identity;
 mod machines;
 mod packages;
 mod python;
+mod service;
 mod setup;
 mod shell;
 mod targets;
@@ -45,7 +46,8 @@ enum Command {
     /// Runs every test of the workspace, kernels on the CPU runtime.
     Test(test::Args),
     /// What must pass before a merge: format, lints, docs, tests, bare-metal core, C and Python, the
-    /// same bits on every machine, GPU compilation, the kernels on software Vulkan, demo.
+    /// same bits on every machine, GPU compilation, the kernels on software Vulkan, demo, firmware,
+    /// and the service and the package for browsers.
     Ci(ci::Args),
     /// Compiles every kernel of the case table for NVIDIA and AMD, without a GPU.
     GpuCompile(gpu_compile::Args),

@@ -28,7 +28,9 @@ pub fn classify(args: &Classify) -> Result<()> {
     each_input(&texts.texts, *pair, |input| {
         let answer = ask(&mut session, input).with_context(name)?;
         if file.json {
-            results.push(to_json(input, &answer, threshold));
+            let mut object = input.to_json();
+            describe(&mut object, &answer, threshold);
+            results.push(object);
             return Ok(());
         }
         match answer {
@@ -65,12 +67,14 @@ fn check(head: Head, pair: bool, threshold: Option<f32>) -> Result<()> {
     }
 }
 
-enum Answer<'m, 'a> {
+/// What a model says about a text or a pair.
+pub(crate) enum Answer<'m, 'a> {
     One(Classification<'m, 'a>),
     Several(MultiLabel<'m, 'a>),
 }
 
-fn ask<'m, 'a>(
+/// Asks as the model's head wants it.
+pub(crate) fn ask<'m, 'a>(
     session: &'a mut Session<'m, '_>,
     input: Input<'_>,
 ) -> Result<Answer<'m, 'a>, Error> {
@@ -94,8 +98,8 @@ fn joined<'m>(labels: impl Iterator<Item = Label<'m>>) -> (String, String) {
     (names, probabilities)
 }
 
-fn to_json(input: Input<'_>, answer: &Answer<'_, '_>, threshold: f32) -> Value {
-    let mut object = input.to_json();
+/// Adds an answer to a JSON object.
+pub(crate) fn describe(object: &mut Value, answer: &Answer<'_, '_>, threshold: f32) {
     let probabilities: Map<String, Value>;
     match answer {
         Answer::One(label) => {
@@ -118,5 +122,4 @@ fn to_json(input: Input<'_>, answer: &Answer<'_, '_>, threshold: f32) -> Value {
         }
     }
     object["probabilities"] = json!(probabilities);
-    object
 }

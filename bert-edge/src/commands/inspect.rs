@@ -19,7 +19,7 @@ pub fn inspect(file: &File) -> Result<()> {
 }
 
 /// The task in the words of `bert-trainer finetune --task`.
-fn task(head: Head) -> &'static str {
+pub fn task(head: Head) -> &'static str {
     match head {
         Head::Classify { .. } => "classify",
         Head::Tag { .. } => "tag",

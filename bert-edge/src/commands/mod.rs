@@ -1,13 +1,13 @@
 //! One file a command; each prints to standard output and returns its errors.
 
 mod bench;
-mod classify;
+pub mod classify;
 mod embed;
-mod inspect;
+pub mod inspect;
 mod regress;
 mod selftest;
-mod span;
-mod tag;
+pub mod span;
+pub mod tag;
 
 pub use bench::bench;
 pub use classify::classify;
@@ -41,7 +41,7 @@ fn number(probability: f32) -> Value {
 }
 
 /// A number of any size as a JSON number of the fewest digits that give its bits back.
-fn exact(value: f32) -> Value {
+pub fn exact(value: f32) -> Value {
     // The digits of a finite f32 are a number, and every number of a model is finite.
     value.to_string().parse::<f64>().map_or(Value::Null, |value| serde_json::json!(value))
 }

@@ -35,7 +35,9 @@ pub fn span(args: &Span) -> Result<()> {
         session.answer::<N_BEST>(&args.question, &context, &options).with_context(name)?;
     let best = answers.spans.iter().take(args.n_best as usize);
     if file.json {
-        return print_json(&to_json(&args.question, &context, &answers, best));
+        let mut object = json!({ "question": args.question });
+        describe(&mut object, &context, &answers, best);
+        return print_json(&object);
     }
     if answers.has_answer {
         let mut out = output();
@@ -52,12 +54,13 @@ fn part<'c>(context: &'c str, answer: &Answer) -> &'c str {
     context.get(answer.start as usize..answer.end as usize).unwrap_or("")
 }
 
-fn to_json<'a>(
-    question: &str,
+/// Adds answers to a JSON object; of them, `best` are listed.
+pub(crate) fn describe<'a>(
+    object: &mut Value,
     context: &str,
     answers: &Answers<N_BEST>,
     best: impl Iterator<Item = &'a Answer>,
-) -> Value {
+) {
     let answer = |answer: &Answer| {
         json!({
             "text": part(context, answer),
@@ -67,13 +70,10 @@ fn to_json<'a>(
             "probability": number(answer.probability),
         })
     };
-    json!({
-        "question": question,
-        "has_answer": answers.has_answer,
-        "answer": answers.best().map(answer),
-        "answers": best.map(answer).collect::<Value>(),
-        "no_answer_score": exact(answers.null_score),
-        "no_answer_probability": number(answers.null_probability),
-        "windows": answers.windows,
-    })
+    object["has_answer"] = json!(answers.has_answer);
+    object["answer"] = json!(answers.best().map(answer));
+    object["answers"] = best.map(answer).collect();
+    object["no_answer_score"] = exact(answers.null_score);
+    object["no_answer_probability"] = number(answers.null_probability);
+    object["windows"] = json!(answers.windows);
 }

@@ -11,7 +11,8 @@ use crate::args::File;
 use crate::file::{map, parse};
 use crate::input::each_text;
 
-struct Answer<'m> {
+/// What a model says about the words of a text.
+pub(crate) struct Answer<'m> {
     label: Option<(&'m str, f32)>,
     tags: Vec<Tag<'m>>,
     truncated: bool,
@@ -30,7 +31,9 @@ pub fn tag(file: &File, texts: &[String]) -> Result<()> {
     each_text(texts, |text| {
         let answer = ask(&mut session, text).with_context(name)?;
         if file.json {
-            results.push(to_json(text, &answer));
+            let mut object = json!({ "text": text });
+            describe(&mut object, text, &answer);
+            results.push(object);
             return Ok(());
         }
         if !std::mem::take(&mut first) {
@@ -51,7 +54,11 @@ pub fn tag(file: &File, texts: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn ask<'m>(session: &mut Session<'m, '_>, text: &str) -> Result<Answer<'m>, bert_core::Error> {
+/// Asks for the tags, and for the label of a joint model.
+pub(crate) fn ask<'m>(
+    session: &mut Session<'m, '_>,
+    text: &str,
+) -> Result<Answer<'m>, bert_core::Error> {
     if let Head::Joint { .. } = session.model().config().head {
         let joint = session.joint(text)?;
         let label = Some((joint.label.name(), joint.label.probability()));
@@ -67,7 +74,8 @@ fn part(text: &str, start: u32, end: u32) -> &str {
     text.get(start as usize..end as usize).unwrap_or("")
 }
 
-fn to_json(text: &str, answer: &Answer<'_>) -> Value {
+/// Adds an answer to a JSON object.
+pub(crate) fn describe(object: &mut Value, text: &str, answer: &Answer<'_>) {
     let words: Vec<Value> = answer
         .tags
         .iter()
@@ -92,7 +100,6 @@ fn to_json(text: &str, answer: &Answer<'_>) -> Value {
             })
         })
         .collect();
-    let mut object = json!({ "text": text });
     if let Some((label, probability)) = answer.label {
         object["label"] = json!(label);
         object["probability"] = number(probability);
@@ -100,5 +107,4 @@ fn to_json(text: &str, answer: &Answer<'_>) -> Value {
     object["words"] = json!(words);
     object["slots"] = json!(slots);
     object["truncated"] = json!(answer.truncated);
-    object
 }

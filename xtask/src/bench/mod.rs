@@ -1,6 +1,7 @@
 //! Measurements that need more than one program.
 
 mod edge;
+mod serve;
 
 use anyhow::Result;
 
@@ -24,11 +25,18 @@ enum What {
     /// here is named with the reason. docs/benchmarks/edge.md says how to read the figures.
     #[command(after_help = edge::EXAMPLES)]
     Edge(edge::Args),
+    /// `bert-edge serve` beside a minimal service around ONNX Runtime, with the load of wrk.
+    ///
+    /// The demo's joint model, two threads each, in turns in one run, load and services on the same
+    /// cores; then more load than can be answered. Installs wrk, and for ONNX Runtime what `bench edge`
+    /// installs. Writes target/bench/serve.md and prints it.
+    Serve(serve::Args),
 }
 
 /// Runs the benchmark that was named.
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Edge(args) => edge::run(args),
+        What::Serve(args) => serve::run(args),
     }
 }

@@ -119,7 +119,10 @@ fn compile(folders: &Folders, package: &str) -> Result<()> {
 }
 
 /// The library that `ort` loads: it is in the Python package.
-fn onnx_runtime(folders: &Folders) -> Result<PathBuf> {
+///
+/// # Errors
+/// The package is not there or has none.
+pub fn onnx_runtime(folders: &Folders) -> Result<PathBuf> {
     let mut command = Command::new(folders.python()?);
     let script = "import importlib.util, pathlib; \
                   print(pathlib.Path(importlib.util.find_spec('onnxruntime').origin).parent / 'capi')";

@@ -3,8 +3,8 @@
 //! The engines are workers (`tests/peers/engines`, `tests/peers/edge`) that stay alive; this module
 //! makes their models, asks them in turns, and reports.
 
-mod engines;
-mod folders;
+pub(super) mod engines;
+pub(super) mod folders;
 mod measure;
 mod models;
 mod plot;
