@@ -67,6 +67,17 @@ pub fn program(program: &str, package: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
+/// Sees that there are Node and a Chromium that it can drive.
+///
+/// # Errors
+///
+/// As [`program`].
+pub fn browser(why: &str) -> Result<()> {
+    program("node", "nodejs", why)?;
+    program("chromium", "chromium", why)?;
+    program("chromedriver", "chromium-driver", why)
+}
+
 fn apt_get() -> Result<Command> {
     let mut id = Command::new("id");
     let is_root = shell::output_within(id.arg("-u"), Duration::from_secs(10))

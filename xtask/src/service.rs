@@ -14,12 +14,8 @@ use crate::{packages, shell};
 pub fn page() -> Result<Option<String>> {
     let model = shell::target_dir().join("demo/model.bert");
     ensure!(model.is_file(), "{} is missing; run `cargo xtask demo`", model.display());
-    for (program, package) in
-        [("node", "nodejs"), ("chromium", "chromium"), ("chromedriver", "chromium-driver")]
-    {
-        if let Err(error) = packages::program(program, package, "the test of the page") {
-            return Ok(Some(format!("{error:#}")));
-        }
+    if let Err(error) = packages::browser("the test of the page") {
+        return Ok(Some(format!("{error:#}")));
     }
     let mut node = Command::new("node");
     node.arg(shell::root().join("tests/browser/service.mjs"));

@@ -118,18 +118,12 @@ pub fn test() -> Result<Option<String>> {
 /// If a test fails.
 pub fn browser() -> Result<Option<String>> {
     let built = build()?;
-    for (program, package) in
-        [("node", "nodejs"), ("chromium", "chromium"), ("chromedriver", "chromium-driver")]
-    {
-        if let Err(error) = packages::program(program, package, "the test of the page") {
-            return Ok(Some(format!("{error:#}")));
-        }
+    if let Err(error) = packages::browser("the test of the page") {
+        return Ok(Some(format!("{error:#}")));
     }
     let mut node = Command::new("node");
-    node.arg("--test").arg(shell::root().join("bert-edge/web/test/browser.test.mjs"));
-    node.env("BERT_SITE", &built.site);
-    node.env("BERT_SCREENSHOT", shell::target_dir().join("web/page.png"));
-    shell::run(node.env("BERT_MODEL", model()?))?;
+    node.arg(shell::root().join("tests/browser/web.mjs")).arg(&built.site).arg(model()?);
+    shell::run(node.arg(shell::target_dir().join("web/page.png")))?;
     Ok(None)
 }
 
