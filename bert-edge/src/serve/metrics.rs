@@ -108,6 +108,7 @@ pub fn page(service: &Service) -> String {
         ("bert_edge_queue_texts", "gauge", "Texts that wait.", service.queue.texts() as u64),
         ("bert_edge_queue_limit", "gauge", "Texts that may wait.", service.queue.capacity() as u64),
         ("bert_edge_threads", "gauge", "Threads that answer.", service.threads as u64),
+        ("bert_edge_threads_busy", "gauge", "Those that answer now.", count(&service.busy)),
         (
             "bert_edge_log_lines_lost_total",
             "counter",

@@ -117,7 +117,8 @@ pub fn serve(args: &Serve) -> Result<()> {
     let models = Models::open(&args.models)?;
     let queue = Arc::new(Queue::new(args.queue as usize));
     let (log, writer) = Log::start(args.log)?;
-    let workers = workers::start(threads, &queue)?;
+    let busy = Arc::new(AtomicU64::new(0));
+    let workers = workers::start(threads, &queue, &busy)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let service = Arc::new(Service {
         models,
@@ -125,6 +126,7 @@ pub fn serve(args: &Serve) -> Result<()> {
         metrics: Metrics::new(http::PATHS.into_iter()),
         log,
         threads,
+        busy,
         limits: Limits {
             time: args.timeout,
             body: args.max_body as usize,

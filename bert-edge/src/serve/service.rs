@@ -18,6 +18,8 @@ pub struct Service {
     pub log: Log,
     /// Threads that answer.
     pub threads: usize,
+    /// Those that answer now.
+    pub busy: Arc<AtomicU64>,
     pub limits: Limits,
     /// What `Authorization: Bearer` must say, if anything.
     pub token: Option<String>,

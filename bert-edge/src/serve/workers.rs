@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 
@@ -53,27 +54,33 @@ pub fn divide(work: Work) -> (Vec<(Job, usize)>, Vec<Reply>) {
     starts.map(job).unzip()
 }
 
-/// Starts the threads. They end when the queue is closed and empty.
+/// Starts the threads. They end when the queue is closed and empty; `busy` is how many answer now.
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn start(count: usize, queue: &Arc<Queue<Job>>) -> Result<Vec<thread::JoinHandle<()>>> {
+pub fn start(
+    count: usize,
+    queue: &Arc<Queue<Job>>,
+    busy: &Arc<AtomicU64>,
+) -> Result<Vec<thread::JoinHandle<()>>> {
     let one = |number: usize| {
-        let queue = Arc::clone(queue);
+        let (queue, busy) = (Arc::clone(queue), Arc::clone(busy));
         let builder = thread::Builder::new().name(format!("answer-{number}"));
-        builder.spawn(move || work_off(&queue)).context("cannot start a thread")
+        builder.spawn(move || work_off(&queue, &busy)).context("cannot start a thread")
     };
     (0..count).map(one).collect()
 }
 
-fn work_off(queue: &Queue<Job>) {
+fn work_off(queue: &Queue<Job>, busy: &AtomicU64) {
     let mut scratch = ScratchVec::new(0);
     while let Some(Job { work, items, reply }) = queue.pop() {
+        busy.fetch_add(1, Relaxed);
         // A defect costs the request it happened in, not the thread. The scratch memory holds
         // nothing from one text to the next.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             answer(&work, &work.items[items], &mut scratch, || reply.is_closed())
         }));
+        busy.fetch_sub(1, Relaxed);
         // Whoever asked may be gone.
         let _ = reply.send(outcome.unwrap_or_else(|_| Err(Problem::internal())));
     }

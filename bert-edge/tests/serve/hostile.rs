@@ -17,7 +17,7 @@ const GROWTH: f64 = 48.0;
 fn ten_thousand_hostile_requests_leave_it_serving() {
     let fixture = Fixture::new();
     let model = fixture.model(HeadKind::Joint);
-    let server = Server::start(&[model.to_str().unwrap(), "--log=quiet", "--timeout=0.5"]);
+    let server = Server::start(&[model.to_str().unwrap(), "--log=quiet"]);
     let good = r#"{"text":"abc d e"}"#;
     let expected = server.post("/v1/tag", good).json();
     let memory = || server.metric("process_resident_memory_bytes") / 1e6;

@@ -25,24 +25,9 @@ fn a_full_queue_refuses_and_answers_what_it_took() {
     let server = one_thread(&Fixture::new(), &[]);
     let (long, short) = (long_question(), r#"{"question":"a","context":"b"}"#);
     let first = server.post_meanwhile("/v1/span", &long);
-    // The scrape counts itself.
-    server.wait_until("the first is taken", || {
-        let (in_flight, waiting) = ("bert_edge_in_flight", "bert_edge_queue_texts");
-        server.metric(in_flight) == 2.0 && server.metric(waiting) == 0.0
-    });
-    let mut second = server.post_meanwhile("/v1/span", short);
-    loop {
-        // The first may still have been on its way into the queue.
-        server.wait_until("the second waits or is refused", || {
-            second.is_finished() || server.metric("bert_edge_queue_texts") == 1.0
-        });
-        if !second.is_finished() {
-            break;
-        }
-        let refused = second.join().unwrap();
-        assert_eq!((refused.status, &*refused.error()), (429, "queue_full"));
-        second = server.post_meanwhile("/v1/span", short);
-    }
+    server.wait_until("it is being answered", || server.metric("bert_edge_threads_busy") == 1.0);
+    let second = server.post_meanwhile("/v1/span", short);
+    server.wait_until("the second waits", || server.metric("bert_edge_queue_texts") == 1.0);
     let third = server.post("/v1/span", short);
     assert_eq!((third.status, &*third.error()), (429, "queue_full"), "{third:?}");
     assert_eq!(third.header("retry-after"), Some("1"));
@@ -58,7 +43,7 @@ fn the_end_comes_after_the_answers() {
     let server = one_thread(&Fixture::new(), &["--log=json"]);
     let idle = server.connect();
     let asked = server.post_meanwhile("/v1/span", &long_question());
-    server.wait_until("it is taken", || server.metric("bert_edge_in_flight") == 2.0);
+    server.wait_until("it is being answered", || server.metric("bert_edge_threads_busy") == 1.0);
     server.signal("TERM");
     let refused = || TcpStream::connect(server.address).is_err();
     server.wait_until("connections are refused", refused);
@@ -82,7 +67,7 @@ fn the_end_comes_after_the_answers() {
 fn the_grace_has_an_end() {
     let server = one_thread(&Fixture::new(), &["--grace=0.01"]);
     let asked = server.post_meanwhile("/v1/span", &long_question());
-    server.wait_until("it is taken", || server.metric("bert_edge_in_flight") == 2.0);
+    server.wait_until("it is being answered", || server.metric("bert_edge_threads_busy") == 1.0);
     server.signal("INT");
     let (status, log) = server.ended();
     assert_eq!(status.code(), Some(1), "{log}");

@@ -100,6 +100,9 @@ pub fn run(args: &Args) -> Result<()> {
             let rates = || of.iter().map(Outcome::rate);
             let (least, most) = (rates().fold(f64::MAX, f64::min), rates().fold(0.0, f64::max));
             let ms = |us: fn(&Outcome) -> f64| median(of.iter().map(us).collect()) / 1e3;
+            // Of bursts that followed each other, which had the same neighbours on the machine.
+            let pairs = bursts[0].iter().zip(of);
+            let ratio = median(pairs.map(|(ours, its)| ours.rate() / its.rate()).collect());
             // Writing to a string cannot fail.
             let _ = writeln!(
                 report,
@@ -108,7 +111,7 @@ pub fn run(args: &Args) -> Result<()> {
                 rate(of),
                 ms(|outcome| outcome.p50_us),
                 ms(|outcome| outcome.p99_us),
-                rate(&bursts[0]) / rate(of),
+                ratio,
             );
         }
     }
