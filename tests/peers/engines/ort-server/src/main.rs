@@ -141,17 +141,16 @@ fn answer(
     let (_, tags) = outputs["tags"].try_extract_tensor::<f32>().map_err(anyhow_of)?;
     let (label, probability) = best(intents);
     let mut words: Vec<Word> = Vec::new();
-    let mut last = None;
-    for (token, (word, offsets)) in
-        encoding.get_word_ids().iter().zip(encoding.get_offsets()).enumerate()
-    {
-        let Some(word) = *word else { continue };
-        let &(start, end) = offsets;
-        if last.replace(word) == Some(word) {
-            if let Some(word) = words.last_mut() {
-                word.end = end;
-                word.word = text.get(word.start..end).unwrap_or_default().into();
-            }
+    for (token, &(start, end)) in encoding.get_offsets().iter().enumerate() {
+        // Special tokens have no letters.
+        if start == end {
+            continue;
+        }
+        // Words are separated by white space, and have the tag of their first token.
+        let inside = text[..start].ends_with(|letter: char| !letter.is_whitespace());
+        if let Some(word) = words.last_mut().filter(|_| inside) {
+            word.end = end;
+            word.word = text.get(word.start..end).unwrap_or_default().into();
             continue;
         }
         let (tag, probability) = best(&tags[token * labels.tags.len()..][..labels.tags.len()]);
