@@ -7,8 +7,8 @@ use core::fmt::Write;
 
 use bert_firmware::Failure;
 use bert_machine::exit::{DONE, FAILED, USAGE};
-// Linked by name only: the compiler calls it for floats.
 use bert_machine::{MARKS, Memory, Out, arguments, eprintln, stack_bytes};
+// Linked by name only: the compiler calls it for floats.
 use bert_soft_float as _;
 
 /// Longest line of arguments, one byte more than its text.
