@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn both_implementations_agree() {
-        let bytes: Vec<u8> = (0..3000u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..3000u32).map(|i| ((i * i) >> 3) as u8).collect();
         for len in [0, 1, 2, 3, 15, 16, 17, 255, 1000, 3000] {
             let (first, second) = bytes[..len].split_at(len / 3);
             let mut small = small::start();

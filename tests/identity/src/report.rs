@@ -80,7 +80,7 @@ pub fn identity(
         writeln!(print)?;
     }
     write!(print, "sha256 ")?;
-    for byte in hash.finish() {
+    for byte in hash.finalize() {
         write!(print, "{byte:02x}")?;
     }
     writeln!(print, " {texts}")?;
