@@ -70,13 +70,13 @@ pub fn print_registers(report: &[Value]) {
             *most = entry[key].as_u64().max(*most);
         }
     }
-    print!("\n{:<22} {:<24} {:<8}", "op", "kernel", "target");
+    print!("\n{:<22} {:<28} {:<8}", "op", "kernel", "target");
     for (_, title) in COLUMNS {
         print!(" {title:>9}");
     }
     println!();
     for ([op, kernel, target], line) in most {
-        print!("{op:<22} {kernel:<24} {target:<8}");
+        print!("{op:<22} {kernel:<28} {target:<8}");
         for number in line {
             print!(" {:>9}", number.map_or("-".into(), |number| number.to_string()));
         }
