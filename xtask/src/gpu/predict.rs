@@ -92,27 +92,10 @@ pub fn run(args: &Args) -> Result<()> {
         .lines()
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()?;
-    let layers = layers(&args.config)?;
+    let layers = operations.iter().find_map(|operation| operation["layers"].as_f64());
+    let layers = layers.context("the list of operations does not tell the layers")?;
     print!("{}", table(args, &lines(&operations, layers)));
     Ok(())
-}
-
-/// Layers of a configuration.
-fn layers(config: &str) -> Result<f64> {
-    let named = match config {
-        "bert-tiny" => Some(2.0),
-        "bert-mini" | "bert-small" => Some(4.0),
-        "bert-medium" => Some(8.0),
-        "bert-base" => Some(12.0),
-        "bert-large" => Some(24.0),
-        _ => None,
-    };
-    if let Some(layers) = named {
-        return Ok(layers);
-    }
-    let text = std::fs::read_to_string(config).with_context(|| format!("cannot read {config}"))?;
-    let config: Value = serde_json::from_str(&text)?;
-    config["num_hidden_layers"].as_f64().context("the config has no num_hidden_layers")
 }
 
 /// The operations of a step of pre-training, from those that `bench kernels` knows.

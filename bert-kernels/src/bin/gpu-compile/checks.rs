@@ -13,11 +13,25 @@ const MOST_SPILLED_BYTES: u64 = 64;
 
 /// What memory moves at once.
 const WIDE_BYTES: u64 = 16;
-/// Kernels that read nothing, or one number a cube.
-const NARROW_LOADS: [&str; 2] = ["FillElements", "RootOfSum"];
+/// Kernels that read nothing, one number a cube, or the two logits of a token.
+const NARROW_LOADS: [&str; 4] = [
+    "elementwise::fill_elements::FillElements",
+    "optimizer::global_norm::root_of_sum::RootOfSum",
+    "span_cross_entropy::gradients::Gradients",
+    "span_cross_entropy::statistics::Statistics",
+];
 /// Kernels that leave a number or two for each row or cube.
-const NARROW_STORES: [&str; 6] =
-    ["MeanSquares", "RootOfSum", "RowDots", "Statistics", "SumSquares", "TrustRatios"];
+const NARROW_STORES: [&str; 9] = [
+    "attention::backward::row_dots::RowDots",
+    "binary_cross_entropy::statistics::Statistics",
+    "cross_entropy::kernels::statistics::Statistics",
+    "mean_squared_error::mean_squares::MeanSquares",
+    "optimizer::global_norm::root_of_sum::RootOfSum",
+    "optimizer::global_norm::sum_squares::SumSquares",
+    "optimizer::lamb::trust_ratios::TrustRatios",
+    "span_cross_entropy::gradients::Gradients",
+    "span_cross_entropy::statistics::Statistics",
+];
 
 /// Whether every kernel compiles, and every row launched one.
 pub fn all_compile(swept: &[Swept]) -> Result<(), String> {
@@ -76,21 +90,24 @@ pub fn all_fit(report: &[Value]) -> Result<(), String> {
 /// Whether each kernel has a variant that reads and writes 16 bytes at once on NVIDIA, as it does where
 /// rows are long enough. It takes all rows of the table to tell.
 pub fn all_access_wide(report: &[Value]) -> Result<(), String> {
-    let mut widest: BTreeMap<String, [u64; 2]> = BTreeMap::new();
-    let mut wrong = Vec::new();
+    // By the function, since operations share some kernels, and others share a name.
+    let mut widest: BTreeMap<(&str, &str), [u64; 2]> = BTreeMap::new();
     for entry in report.iter().filter(|entry| entry.get("load_bytes").is_some()) {
-        let line = widest.entry(name(entry, &["target", "kernel"])).or_default();
+        let path = entry["path"].as_str().unwrap_or("?");
+        let function = path.split_once('<').map_or(path, |(function, _)| function);
+        let line = widest.entry((entry["target"].as_str().unwrap_or("?"), function)).or_default();
         for (widest, key) in line.iter_mut().zip(["load_bytes", "store_bytes"]) {
             *widest = entry[key].as_u64().unwrap_or(0).max(*widest);
         }
     }
-    for (name, [load, store]) in &widest {
-        let kernel = name.rsplit(' ').next().unwrap_or(name);
+    let mut wrong = Vec::new();
+    for ((target, function), [load, store]) in &widest {
         for (what, bytes, exempt) in
             [("load", load, &NARROW_LOADS[..]), ("store", store, &NARROW_STORES[..])]
         {
-            if *bytes < WIDE_BYTES && !exempt.contains(&kernel) {
-                wrong.push(format!("{name}: the widest {what} has {bytes} bytes"));
+            let may_be = exempt.iter().any(|kernel| function.ends_with(&format!("::{kernel}")));
+            if *bytes < WIDE_BYTES && !may_be {
+                wrong.push(format!("{target} {function}: the widest {what} has {bytes} bytes"));
             }
         }
     }
@@ -105,4 +122,48 @@ fn name(entry: &Value, keys: &[&str]) -> String {
 fn fail_with(wrong: &[String]) -> Result<(), String> {
     wrong.iter().for_each(|line| eprintln!("{line}"));
     if wrong.is_empty() { Ok(()) } else { Err(format!("{} failures", wrong.len())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(path: &str, load: Option<u64>, store: u64) -> Value {
+        json!({ "target": "sm_90", "path": path, "load_bytes": load, "store_bytes": store })
+    }
+
+    #[test]
+    fn a_kernel_without_a_wide_access_fails_whatever_others_have_its_name() {
+        let wide = entry("k::cross_entropy::gradients::Gradients<f32>", Some(16), 16);
+        let narrow = entry("k::new_loss::gradients::Gradients<f32>", Some(16), 4);
+        assert_eq!(all_access_wide(std::slice::from_ref(&wide)), Ok(()));
+        assert_eq!(all_access_wide(&[wide, narrow.clone()]), Err("1 failures".into()));
+        // Another variant of the same function is enough.
+        let other = entry("k::new_loss::gradients::Gradients<bf16>", Some(4), 16);
+        assert_eq!(all_access_wide(&[narrow, other]), Ok(()));
+    }
+
+    #[test]
+    fn kernels_that_move_a_number_are_named() {
+        let fill = entry("k::ops::elementwise::fill_elements::FillElements<f32>", None, 16);
+        assert_eq!(all_access_wide(&[fill]), Ok(()));
+        let norm = entry("k::ops::optimizer::global_norm::sum_squares::SumSquares", Some(8), 4);
+        assert!(all_access_wide(&[norm]).is_err());
+    }
+
+    #[test]
+    fn spills_arrays_and_lost_instructions_fail() {
+        for (key, bad, good) in [
+            ("spilled_bytes", json!(65), json!(64)),
+            ("stack_bytes", json!(4), json!(0)),
+            ("mma", json!(false), json!(true)),
+            ("ldmatrix", json!(false), json!(true)),
+        ] {
+            assert_eq!(all_fit(&[json!({ key: good })]), Ok(()), "{key}");
+            assert_eq!(all_fit(&[json!({ key: bad })]), Err("1 failures".into()), "{key}");
+        }
+        assert!(all_fit(&[json!({ "assembler_error": "no" })]).is_err());
+    }
 }

@@ -105,6 +105,7 @@ fn cases(args: &Args) -> anyhow::Result<Vec<Case>> {
         let config = Config::resolve(name)?;
         for &tokens in &args.tokens {
             let size = Size { name, config: &config, tokens: tokens as usize, precision };
+            let first = cases.len();
             if wants(Group::Gemm) {
                 cases.extend(gemm::cases(&size));
             }
@@ -115,6 +116,10 @@ fn cases(args: &Args) -> anyhow::Result<Vec<Case>> {
             }
             if wants(Group::Rows) {
                 cases.extend(rows::cases(&size));
+            }
+            // How often a step has what a layer has.
+            for case in &mut cases[first..] {
+                case.sizes["layers"] = json!(config.num_hidden_layers);
             }
         }
     }
