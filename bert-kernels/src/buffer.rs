@@ -1,11 +1,13 @@
 //! A run of elements on a device.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use cubecl::prelude::BufferArg;
 use cubecl::server::Handle;
 
 use crate::KernelError;
+use crate::arena::Lease;
 
 /// Element types the kernels work with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +51,9 @@ pub struct Buffer {
     handle: Handle,
     dtype: DType,
     len: usize,
+    /// The place in an arena, if it is in one: taken as long as this is there.
+    #[allow(dead_code, reason = "it is there to be dropped")]
+    lease: Option<Arc<Lease>>,
 }
 
 /// A slice must begin at a multiple of this many bytes, which is what WebGPU asks of a binding and
@@ -57,7 +62,19 @@ pub const SLICE_ALIGN_BYTES: usize = 256;
 
 impl Buffer {
     pub(crate) fn new(handle: Handle, dtype: DType, len: usize) -> Self {
-        Self { handle, dtype, len }
+        Self { handle, dtype, len, lease: None }
+    }
+
+    pub(crate) fn leased(handle: Handle, dtype: DType, len: usize, lease: Arc<Lease>) -> Self {
+        Self { handle, dtype, len, lease: Some(lease) }
+    }
+
+    /// The same memory, whose place in an arena may be taken by others from now on.
+    ///
+    /// What it holds is there until the next work in that arena.
+    #[must_use]
+    pub fn released(&self) -> Self {
+        Self { lease: None, ..self.clone() }
     }
 
     /// Number of elements.
@@ -97,7 +114,7 @@ impl Buffer {
             .clone()
             .offset_start((range.start * size) as u64)
             .offset_end(((self.len - range.end) * size) as u64);
-        Self { handle, dtype: self.dtype, len: range.len() }
+        Self { handle, len: range.len(), ..self.clone() }
     }
 
     /// Whether both are the same elements of the same memory.
@@ -107,11 +124,16 @@ impl Buffer {
             && self.len == other.len
     }
 
-    /// The memory of a f32 buffer as `len` elements of `dtype`: scratch of another type.
-    pub(crate) fn reinterpret(&self, dtype: DType, len: usize) -> Self {
+    /// The memory as `len` elements of another type.
+    ///
+    /// # Panics
+    ///
+    /// If it has fewer bytes.
+    #[must_use]
+    pub fn reinterpret(&self, dtype: DType, len: usize) -> Self {
         let bytes = self.len * self.dtype.size_bytes();
         assert!(len * dtype.size_bytes() <= bytes, "{len} elements of {dtype} in {bytes} bytes");
-        Self { handle: self.handle.clone(), dtype, len }
+        Self { dtype, len, ..self.clone() }
     }
 
     pub(crate) fn handle(&self) -> Handle {

@@ -11,6 +11,7 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::{Device, MemoryScope};
 use half::{bf16, f16};
 
+use crate::arena::{Arena, Recording};
 use crate::{Buffer, DType, KernelError};
 
 /// A device with its queue, and what kernels adapt to.
@@ -23,7 +24,12 @@ pub struct Context {
     name: &'static str,
     shape: DeviceShape,
     queue: Arc<Queue>,
+    /// Where buffers come from, while that is not the allocator.
+    arena: Arc<Mutex<Option<Arena>>>,
 }
+
+/// A recording with what its run gave, or why there is none.
+pub type Recorded<T> = Result<(T, Recording), KernelError>;
 
 /// Device memory while something ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -101,7 +107,10 @@ impl Context {
                 .ok_or_else(|| refused("no runtime of this build finds a device".into()));
         }
         let (found, name) = match kind {
-            "cpu" => (Device::cpu(), "cpu"),
+            "cpu" => {
+                crate::narrow::keep();
+                (Device::cpu(), "cpu")
+            }
             "cuda" => {
                 #[cfg(feature = "cuda")]
                 if !cuda_driver_present() {
@@ -141,7 +150,7 @@ impl Context {
             plane_ops: client.features().plane.contains(cubecl::features::Plane::Ops),
             tensor_cores: has_tensor_cores(client.features()),
         };
-        Self { client, name, shape, queue: Arc::default() }
+        Self { client, name, shape, queue: Arc::default(), arena: Arc::default() }
     }
 
     /// The runtime's name: `cpu`, `cuda`, `hip` or `wgpu`.
@@ -203,7 +212,7 @@ impl Context {
     }
 
     fn wait(&self) -> Result<(), KernelError> {
-        read_sync(self.client.sync()).map_err(|error| KernelError::Runtime(format!("{error:?}")))
+        read_sync(self.client.sync()).map_err(runtime_error)
     }
 
     fn failure(&self) -> std::sync::MutexGuard<'_, Option<KernelError>> {
@@ -218,8 +227,83 @@ impl Context {
     /// Memory for `len` elements, with unspecified contents.
     pub fn empty(&self, dtype: DType, len: usize) -> Buffer {
         // Zero bytes cannot be bound, so an empty buffer owns one element that nobody reads.
-        let handle = self.client.empty(len.max(1) * dtype.size_bytes());
-        Buffer::new(handle, dtype, len)
+        let bytes = len.max(1) * dtype.size_bytes();
+        let arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(arena) = arena else {
+            return Buffer::new(self.allocate(bytes), dtype, len);
+        };
+        let (lease, memory) = arena.take(bytes);
+        Buffer::leased(memory.unwrap_or_else(|| self.allocate(bytes)), dtype, len, lease)
+    }
+
+    pub(crate) fn allocate(&self, bytes: usize) -> cubecl::server::Handle {
+        self.client.empty(bytes)
+    }
+
+    /// Bytes of the largest buffer.
+    pub(crate) fn largest_allocation_bytes(&self) -> u64 {
+        self.client.properties().memory.max_page_size
+    }
+
+    /// Gives memory that nothing is in back to the device.
+    pub(crate) fn release_unused(&self) -> Result<(), KernelError> {
+        self.sync()?;
+        self.client.memory_cleanup().map_err(runtime_error)
+    }
+
+    /// Runs work whose buffers ([`empty`](Self::empty)) are parts of `arena`; those for which it has no
+    /// memory are allocated. What is uploaded is no part of it.
+    pub fn within<T>(&self, arena: &Arena, work: impl FnOnce() -> T) -> T {
+        struct Restore<'a>(&'a Mutex<Option<Arena>>, Option<Arena>);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = self.1.take();
+            }
+        }
+        let before =
+            self.arena.lock().unwrap_or_else(PoisonError::into_inner).replace(arena.clone());
+        let _restore = Restore(&self.arena, before);
+        work()
+    }
+
+    /// Whether the device can keep launches to run them again.
+    pub fn can_record(&self) -> bool {
+        self.name != "cpu"
+    }
+
+    /// Runs work twice within `arena`: first as ever, then without running any of its launches, which the
+    /// device keeps. `keep` takes what the first run gave out of the arena.
+    ///
+    /// The second run's result is in buffers that are filled by a [replay](Recording::replay) and hold
+    /// it until other work is done in the arena. Both runs must launch the same; what changes from one
+    /// replay to the next is in buffers that were there before.
+    ///
+    /// # Errors
+    ///
+    /// What the first run reports. Why nothing could be recorded is a result beside the first run's, which
+    /// counts all the same.
+    pub fn run_and_record<T, U>(
+        &self,
+        arena: &Arena,
+        work: impl Fn() -> Result<T, KernelError>,
+        keep: impl FnOnce(T) -> Result<U, KernelError>,
+    ) -> Result<(U, Recorded<T>), KernelError> {
+        // Devices that record want to know of the run before.
+        let prepared = self.client.graph_prepare().map_err(runtime_error);
+        let kept = self.within(arena, &work).and_then(keep);
+        if let Err(error) = prepared {
+            return Ok((kept?, Err(error)));
+        }
+        let started = match &kept {
+            Ok(_) if arena.holds_all() => self.client.start_capture().map_err(runtime_error),
+            _ => Err(KernelError::Runtime("the arena has no memory for the work".into())),
+        };
+        let second = started.and_then(|()| self.within(arena, &work));
+        // Whatever happened: a device that was prepared records until it is told to stop.
+        let graph = self.client.stop_capture().map_err(runtime_error);
+        let recorded =
+            second.and_then(|result| Ok((result, Recording::new(graph?, arena.clone()))));
+        Ok((kept?, recorded))
     }
 
     /// Memory for `len` elements, all zero.
@@ -255,6 +339,20 @@ impl Context {
             return self.zeros(dtype, 0);
         }
         Buffer::new(self.client.create_from_slice(bytes), dtype, len)
+    }
+
+    /// Copies `values` into a buffer that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::DType`] or [`KernelError::Length`] if they do not fit.
+    pub fn write_u32(&self, buffer: &Buffer, values: Vec<u32>) -> Result<(), KernelError> {
+        buffer.expect_dtype("write_u32", "buffer", DType::U32)?;
+        buffer.expect_len("write_u32", "buffer", values.len())?;
+        if !values.is_empty() {
+            self.client.write(&buffer.handle(), Bytes::from_elems(values));
+        }
+        Ok(())
     }
 
     /// Copies `values` into a buffer that is there.
@@ -328,6 +426,10 @@ impl Context {
         self.met_failure()?;
         self.wait()
     }
+}
+
+fn runtime_error(error: impl std::fmt::Debug) -> KernelError {
+    KernelError::Runtime(format!("{error:?}"))
 }
 
 /// See [`DeviceShape::tensor_cores`].

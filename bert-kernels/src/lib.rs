@@ -11,6 +11,7 @@
 // over slices and a short-circuit `&&` before an access are not what they are on the host.
 #![allow(clippy::assign_op_pattern, clippy::needless_range_loop, clippy::collapsible_if)]
 
+mod arena;
 mod async_copy;
 mod buffer;
 #[cfg(feature = "cases")]
@@ -20,6 +21,7 @@ mod error;
 mod exp2;
 mod lanes;
 pub mod math;
+mod narrow;
 #[cfg(feature = "nccl")]
 mod nccl;
 #[cfg(feature = "offline")]
@@ -29,8 +31,9 @@ mod profile;
 mod teams;
 mod tensor_tile;
 
+pub use arena::{Arena, Recording};
 pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
-pub use context::{Context, DeviceShape, MemoryPeak};
+pub use context::{Context, DeviceShape, MemoryPeak, Recorded};
 pub use error::KernelError;
 #[cfg(feature = "nccl")]
 pub use nccl::{NCCL_ID_WORDS, Nccl};

@@ -23,8 +23,8 @@ HEADS = 2
 LENGTHS = {64: (70, 0, 1, 130, 64), 32: (20, 0, 1, 32, 17)}
 # Bytes of shared memory of a cube: tiles, and floats for each token of a tile.
 SHARED = {"AttendTensor": (5, 0), "DifferentiateKeysTensor": (6, 8), "DifferentiateQueriesTensor": (6, 0)}
-# Dropout: share of elements, keys of the launch, first row and column of the mask.
-PROBABILITY, KEYS, FIRST = 0.2, (0x12345678, 0x9ABCDEF0), (37, 0)
+# Dropout: share of elements, keys of the mask, first row and column of the mask, and which of the keys in memory are its.
+PROBABILITY, KEYS, FIRST, KEYS_AT = 0.2, (0x12345678, 0x9ABCDEF0), (37, 0), 2
 MULTIPLIERS = np.uint32(0x21F0AAAD), np.uint32(0xD35A2D97)
 # What sums of f32 are off by, of the sum of the terms' sizes.
 F32_ERROR = 1e-5
@@ -109,7 +109,7 @@ def attempt(name, text, width):
     blocks = -(-max(lengths) // tile)
     kept = 1 / (1 - PROBABILITY) if drops else 1.0
     below = int(PROBABILITY * 2**32) if drops else 0
-    scalars = struct.pack("<2I2f5I", blocks, HEADS, 1 / np.sqrt(width), kept, *KEYS, below, *FIRST)
+    scalars = struct.pack("<3I4x2f3I", blocks, HEADS, KEYS_AT, 1 / np.sqrt(width), kept, below, *FIRST)
     tiles, floats = SHARED[name]
     shared_bytes = tile * (tiles * width * 2 + floats * 4)
     lse, delta = batch.lse.astype(np.float32).tobytes(), batch.delta.astype(np.float32).tobytes()
@@ -118,6 +118,9 @@ def attempt(name, text, width):
         buffers = [*operands, b"\xff" * batch.d_out_bits.nbytes, b"\xff" * len(lse)]
     else:
         buffers = [*operands, lse, batch.d_out_bits.tobytes(), delta, b"\xff" * batch.qkv_bits.nbytes]
+    if drops:
+        # A kernel that drops nothing has no keys.
+        buffers.append(np.array([0] * KEYS_AT + [*KEYS], np.uint32).tobytes())
     try:
         found = launch(text, buffers, scalars, blocks * len(lengths), shared_bytes, rows=HEADS)
     except AssertionError as error:

@@ -57,6 +57,7 @@ fn paths(output: &Path) -> PretrainPaths {
         max_seconds: None,
         resume: false,
         recompute: false,
+        record: false,
     }
 }
 
@@ -221,14 +222,15 @@ fn slices_with_their_dropout_masks_add_up_to_the_batch() {
     let config = Config { initializer_range: 0.2, ..config() };
     assert!(config.hidden_dropout_prob > 0.0 && config.attention_probs_dropout_prob > 0.0);
     let (whole, slices) = batches(3);
-    let dropout = DropoutPlan::training(&config, 5, 11);
+    let dropout = DropoutPlan::training(&ctx, &config, 5, 11);
     let gradients = |parts: &[PretrainBatch], offsets: bool| {
         let model = model(&ctx, &config);
         let mut token = 0;
         for part in parts {
             let batch = DeviceBatch::upload(&ctx, &part.tokens);
             let shares = Shares::pretraining(part, &whole);
-            let targets = Targets { shares, ..Targets::pretraining(&ctx, part) };
+            let targets = Targets::pretraining(&ctx, part, shares);
+            let dropout = dropout.clone();
             let dropout = if offsets { dropout.from_token(&config, token) } else { dropout };
             model.accumulate_gradients(&batch, &targets, &dropout, 1.0).unwrap();
             token += part.tokens.tokens() as u64;
@@ -250,8 +252,8 @@ fn what_a_backward_pass_calls_ready_does_not_change_any_more() {
     let model = model(&ctx, &config);
     let (whole, _) = batches(1);
     let batch = DeviceBatch::upload(&ctx, &whole.tokens);
-    let targets = Targets::pretraining(&ctx, &whole);
-    let dropout = DropoutPlan::training(&config, 5, 11);
+    let targets = Targets::pretraining(&ctx, &whole, Shares::default());
+    let dropout = DropoutPlan::training(&ctx, &config, 5, 11);
     let gradients = model.gradients();
     let mut told: Vec<(usize, Vec<f32>)> = Vec::new();
     let mut ready = |from| {

@@ -7,7 +7,8 @@ use bert_kernels::{Buffer, Context};
 use bert_trainer::config::Config;
 use bert_trainer::data::{PackedBatch, PretrainBatch};
 use bert_trainer::model::{
-    DeviceBatch, DropoutPlan, Head, Model, ParameterTable, Precision, Targets, initial_values,
+    DeviceBatch, DropoutPlan, Head, Model, ParameterTable, Precision, Shares, Targets,
+    initial_values,
 };
 use bert_trainer::train::{LossScale, Optimizer, OptimizerOptions};
 
@@ -65,7 +66,7 @@ fn batch() -> PretrainBatch {
 fn pass(model: &Model, scale: f32) -> f64 {
     let (ctx, batch) = (model.context(), batch());
     let device_batch = DeviceBatch::upload(ctx, &batch.tokens);
-    let targets = Targets::pretraining(ctx, &batch);
+    let targets = Targets::pretraining(ctx, &batch, Shares::default());
     let losses =
         model.accumulate_gradients(&device_batch, &targets, &DropoutPlan::OFF, scale).unwrap();
     let terms = [losses.masked.unwrap(), losses.sequence.unwrap()];

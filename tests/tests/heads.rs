@@ -11,7 +11,7 @@ use bert_tests::golden::{self, Tensors, number, relative_error};
 use bert_trainer::data::{PretrainBatch, TaskBatch};
 use bert_trainer::model::{
     DeviceBatch, DropoutPlan, Head, LoadedCheckpoint, Losses, Model, ParameterTable, Precision,
-    Shaping, Targets,
+    Shaping, Shares, Targets,
 };
 use bert_trainer::train::{Optimizer, OptimizerOptions, Schedule};
 use serde_json::Value;
@@ -59,7 +59,7 @@ impl Case {
                 let part = |key: &str| self.tensors.u32(&format!("batch.{number}.{key}"));
                 let (masked_index, masked_target) = (part("masked_index"), part("masked_target"));
                 let batch = PretrainBatch { masked_index, masked_target, ..Default::default() };
-                let targets = Targets::pretraining(&self.ctx, &batch);
+                let targets = Targets::pretraining(&self.ctx, &batch, Shares::default());
                 return (device_batch, Targets { sequence: None, ..targets });
             }
             Head::Pretraining => {

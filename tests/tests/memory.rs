@@ -113,7 +113,7 @@ fn accumulated(model: &Model, parts: usize, dropout: impl Fn(usize) -> DropoutPl
         let step = pretraining();
         for (number, part) in step.split(parts).iter().enumerate() {
             let shares = Shares::pretraining(part, &step);
-            pass(&part.tokens, Targets { shares, ..Targets::pretraining(ctx, part) }, number);
+            pass(&part.tokens, Targets::pretraining(ctx, part, shares), number);
         }
     } else {
         let step = task();
@@ -174,7 +174,7 @@ fn passes_draw_their_own_dropout() {
     let ctx = Context::open("cpu").unwrap();
     let config = config(0.2);
     let model = model(&ctx, &config, Head::Pretraining, Precision::F32);
-    let of_pass = |pass| accumulated(&model, 1, |_| DropoutPlan::training(&config, 1, pass));
+    let of_pass = |pass| accumulated(&model, 1, |_| DropoutPlan::training(&ctx, &config, 1, pass));
     let (first, second) = (of_pass(6), of_pass(7));
     assert!(relative_error(&second, &first, 0.0) > 0.1);
     assert!(of_pass(6) == first);
@@ -188,7 +188,7 @@ fn layers_that_are_computed_again_give_the_same_bits() {
     for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
         for head in HEADS.into_iter().chain([Head::Pretraining]) {
             let model = model(&ctx, &config, head, precision);
-            let dropout = |part| DropoutPlan::training(&config, 5, part as u64);
+            let dropout = |part| DropoutPlan::training(&ctx, &config, 5, part as u64);
             let kept = accumulated(&model, 2, dropout);
             let model = model.with_recompute(true);
             let again = accumulated(&model, 2, dropout);

@@ -10,7 +10,7 @@ use bert_kernels::{Buffer, Context};
 use bert_tests::golden::{self, Tensors, number, relative_error};
 use bert_trainer::data::{PretrainBatch, TaskBatch};
 use bert_trainer::model::{
-    DeviceBatch, DropoutPlan, Head, Losses, Model, ParameterTable, Precision, Targets,
+    DeviceBatch, DropoutPlan, Head, Losses, Model, ParameterTable, Precision, Shares, Targets,
 };
 use bert_trainer::train::{Optimizer, OptimizerOptions, Schedule};
 
@@ -54,6 +54,7 @@ impl Case {
                         masked_target: part("masked_target"),
                         nsp_label: part("nsp_label"),
                     },
+                    Shares::default(),
                 ),
                 Head::Classify { .. } => {
                     let labels = part("labels");

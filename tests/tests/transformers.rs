@@ -15,7 +15,9 @@ use bert_tests::fixture::{copy_directory, fixture};
 use bert_tests::golden::{self, relative_error};
 use bert_tests::{command, repository};
 use bert_trainer::data::{PackedBatch, PretrainBatch, TaskBatch, TextTokenizer};
-use bert_trainer::model::{DeviceBatch, Head, LoadedCheckpoint, Logits, Model, Precision, Targets};
+use bert_trainer::model::{
+    DeviceBatch, Head, LoadedCheckpoint, Logits, Model, Precision, Shares, Targets,
+};
 use serde_json::{Value, json};
 
 /// Relative error of a tensor in its Euclidean norm; both sides compute in f32.
@@ -105,6 +107,7 @@ impl Ours {
                     masked_target: none,
                     nsp_label: sequences,
                 },
+                Shares::default(),
             ),
             _ => {
                 let labels = vec![0; sequences.len() * config.labels.as_ref().map_or(1, Vec::len)];

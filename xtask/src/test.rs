@@ -55,7 +55,7 @@ pub fn binaries(features: &str) -> Result<()> {
     shell::run(command.args(["--features", features]))
 }
 
-/// The kernel tests on Vulkan in software, if the driver is here or can be installed.
+/// The tests of kernels and of recorded passes on Vulkan in software, if the driver is here or can be installed.
 ///
 /// # Errors
 ///
@@ -64,10 +64,13 @@ pub fn vulkan() -> Result<Option<String>> {
     if let Err(error) = packages::install(&VULKAN_PACKAGES, "software Vulkan") {
         return Ok(Some(format!("no driver: {error:#}")));
     }
-    let features = "wgpu,cases";
-    let mut command = shell::cargo(["test", "--release", "-p", "bert-kernels"]);
+    // The operations, and passes that a device keeps, which the CPU does not.
+    let mut command =
+        shell::cargo(["test", "--release", "-p", "bert-kernels", "-p", "bert-trainer"]);
+    command.args(["--no-default-features", "--features", "bert-kernels/wgpu,bert-kernels/cases"]);
+    command.args(["--test", "ops", "--test", "recorded"]);
     // By its name, so that a missing device is a failure.
-    shell::run(command.args(["--features", features]).env("BERT_RUNTIME", "wgpu"))?;
+    shell::run(command.env("BERT_RUNTIME", "wgpu"))?;
     Ok(None)
 }
 

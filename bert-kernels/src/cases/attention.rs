@@ -150,7 +150,7 @@ impl Row {
                 heads: self.heads,
                 head_width: self.head_width,
                 max_length: lengths.iter().copied().max().unwrap_or(0),
-                dropout: self.dropout,
+                dropout: self.dropout.map(|dropout| dropout.on(ctx)).as_ref(),
             },
         )?;
         Ok([out, lse])
@@ -236,7 +236,7 @@ impl Row {
                 heads: self.heads,
                 head_width: self.head_width,
                 max_length: self.lengths.iter().copied().max().unwrap_or(0),
-                dropout: self.dropout,
+                dropout: self.dropout.map(|dropout| dropout.on(ctx)).as_ref(),
             },
         )?;
         let found = ctx.read_f32(&d_qkv)?;

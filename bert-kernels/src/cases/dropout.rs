@@ -31,7 +31,7 @@ fn row(dtype: DType, len: usize, probability: f32, in_place: bool) -> Case {
         let x = Random::new(len as u64).values(len, 2.0, dtype);
         let input = upload(ctx, &x, dtype);
         let out = if in_place { input.clone() } else { ctx.empty(dtype, len) };
-        ops::dropout(ctx, DropoutArgs { x: &input, out: &out, dropout })?;
+        ops::dropout(ctx, DropoutArgs { x: &input, out: &out, dropout: &dropout.on(ctx) })?;
         let found = ctx.read_f32(&out)?;
         let expected = reference::dropout(&widen(&x), dropout);
         let bound = Bound::relative("DROPOUT_ERROR", DROPOUT_ERROR).stored_as(dtype);

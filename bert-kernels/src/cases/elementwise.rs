@@ -1,6 +1,6 @@
 //! Rows of `ops/elementwise.rs`.
 
-use super::{Bound, Case, CaseFailure, Random, compare, epsilon, round_to, upload, widen};
+use super::{Bound, Case, CaseFailure, Random, compare, epsilon, expect, round_to, upload, widen};
 use crate::ops;
 use crate::{Context, DType};
 
@@ -32,6 +32,13 @@ fn all(ctx: &Context, len: usize, dtype: DType) -> Result<(), CaseFailure> {
     let scaled = upload(ctx, &x, dtype);
     ops::scale(ctx, &scaled, -0.25)?;
 
+    let (words, bits) = (random.indices(len, usize::MAX >> 32), ctx.empty(DType::U32, len));
+    ops::copy(ctx, &ctx.upload_u32(&words), &bits)?;
+    let copied = ctx.empty(DType::F32, len);
+    ops::copy(ctx, &ctx.upload_f32(&y), &copied)?;
+
+    expect(ctx.read_u32(&bits)? == words, || "copied words differ".into())?;
+    compare("copy", &ctx.read_f32(&copied)?, &widen(&y), Bound::EXACT)?;
     compare("fill", &ctx.read_f32(&filled)?, &vec![1.5; len], Bound::EXACT)?;
     // One rounding to f32, one to the type.
     let expected: Vec<f64> = widen(&x).iter().zip(widen(&y)).map(|(x, y)| x + y).collect();

@@ -84,13 +84,14 @@ impl Row {
         let residual_buffer = residual.as_ref().map(|r| upload(ctx, r, dtype));
         let [sum, out, plain] = std::array::from_fn(|_| ctx.empty(dtype, len));
         let [mean, rstd] = std::array::from_fn(|_| ctx.empty(DType::F32, tokens));
+        let dropout = self.dropout.map(|dropout| dropout.on(ctx));
         let launch = |gamma: &[f32], beta: &[f32], out: &Buffer| {
             ops::layer_norm_forward(
                 ctx,
                 LayerNormForward {
                     x: &upload(ctx, &x, dtype),
                     residual: residual_buffer.as_ref(),
-                    dropout: self.dropout,
+                    dropout: dropout.as_ref(),
                     gamma: &ctx.upload_f32(gamma),
                     beta: &ctx.upload_f32(beta),
                     epsilon: EPSILON,
@@ -175,7 +176,7 @@ impl Row {
                 mean: &ctx.upload_f32(&mean),
                 rstd: &ctx.upload_f32(&rstd),
                 gamma: &ctx.upload_f32(&gamma),
-                dropout,
+                dropout: dropout.map(|dropout| dropout.on(ctx)).as_ref(),
                 d_sum: &d_sum,
                 d_x: dropout.map(|_| &d_x),
                 d_gamma: &d_gamma,

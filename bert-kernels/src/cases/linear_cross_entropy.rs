@@ -63,7 +63,7 @@ fn both(
     let d_bias_before = random.values(vocabulary, 0.01, DType::F32);
     // f16 has no gradients below 2⁻²⁴, so there a loss is scaled, as a training scales it.
     let loss_scale = if dtype == DType::F16 { 1024.0 } else { 1.0 };
-    let scale = loss_scale / rows as f32;
+    let factor = 1.0 / rows as f32;
 
     let hidden_buffer = upload(ctx, &hidden, dtype);
     let weight_buffer = upload(ctx, &weight, dtype);
@@ -101,7 +101,8 @@ fn both(
             bias: &bias_buffer,
             targets: &targets_buffer,
             lse: &lse,
-            scale,
+            scale: loss_scale,
+            factor: &ctx.upload_f32(&[factor]),
             d_hidden: &d_hidden,
             d_weight: &d_weight,
             d_bias: &d_bias,
@@ -113,7 +114,7 @@ fn both(
     )?;
 
     let (hidden, weight, bias_values) = (widen(&hidden), widen(&weight), widen(&bias_values));
-    let scale = f64::from(scale);
+    let scale = f64::from(loss_scale * factor);
     let logits_of = |hidden: &[f64]| {
         let shape = (rows, vocabulary, width);
         let product = matrix::product(hidden, &weight, shape, Transpose::NT);

@@ -8,6 +8,8 @@
 //! mixes seed and stream into two 32-bit keys; a kernel mixes the row into them once, and the column
 //! once per element, with the 32-bit integer finalizer "lowbias32" (C. Wellons, hash-prospector,
 //! public domain): multiplications of 32 bits only, which vectors of every runtime have.
+//!
+//! Kernels read the keys from memory: launches that were recorded draw anew when those are written anew.
 
 use cubecl::prelude::*;
 
@@ -28,6 +30,28 @@ pub struct Dropout {
     pub first: u64,
 }
 
+impl Dropout {
+    /// The mask with keys of its own on the device.
+    pub fn on(self, ctx: &Context) -> DeviceDropout {
+        let Self { probability, seed, stream, first } = self;
+        let keys = ctx.upload_u32(&dropout_keys(seed, stream));
+        DeviceDropout { probability, keys, mask: 0, first }
+    }
+}
+
+/// A [`Dropout`] whose keys are on the device, alone or among those of other masks.
+#[derive(Debug, Clone)]
+pub struct DeviceDropout {
+    /// Share of elements that become zero, in [0, 1). 0 is the identity.
+    pub probability: f32,
+    /// [`dropout_keys`] of K masks, one behind the other `[2 K]` u32.
+    pub keys: Buffer,
+    /// Which of them, below K.
+    pub mask: usize,
+    /// See [`Dropout::first`].
+    pub first: u64,
+}
+
 /// Operands of [`dropout`].
 pub struct DropoutArgs<'a> {
     /// Values, any length below 2³², f32, bf16 or f16.
@@ -35,7 +59,7 @@ pub struct DropoutArgs<'a> {
     /// Result, like `x`; may be `x` itself.
     pub out: &'a Buffer,
     /// The mask.
-    pub dropout: Dropout,
+    pub dropout: &'a DeviceDropout,
 }
 
 /// `out[i] = keep(i) ? x[i] / (1 − p) : 0`; used for values and for gradients alike.
@@ -74,7 +98,7 @@ pub fn dropout(ctx: &Context, args: DropoutArgs<'_>) -> Result<(), KernelError> 
 
 /// Whether element `index` survives: the definition that kernels follow, for references.
 pub fn keep_host(seed: u64, stream: u64, index: u64, probability: f32) -> bool {
-    let keys = launch_keys(seed, stream);
+    let keys = dropout_keys(seed, stream);
     let row = row_keys_host(keys, (index >> 32) as u32);
     hash_host(index as u32, row) >= drop_below(probability)
 }
@@ -91,10 +115,11 @@ pub(crate) fn expect_act(
     }
 }
 
-/// A checked [`Dropout`], as kernels take it.
-#[derive(Debug, Clone, Copy)]
+/// A checked [`DeviceDropout`], as kernels take it.
+#[derive(Debug, Clone)]
 pub(crate) struct Mask {
-    keys: [u32; 2],
+    /// The keys, and where those of this mask are among them.
+    keys: Option<(Buffer, usize)>,
     drop_below: u32,
     scale: f32,
     first: u64,
@@ -104,10 +129,12 @@ impl Mask {
     /// A mask of as many rows and columns; `None` and probability 0 keep everything.
     pub(crate) fn new(
         op: &'static str,
-        dropout: Option<Dropout>,
+        dropout: Option<&DeviceDropout>,
         (rows, columns): (usize, usize),
     ) -> Result<Self, KernelError> {
-        let dropout = dropout.unwrap_or(Dropout { probability: 0.0, seed: 0, stream: 0, first: 0 });
+        let Some(dropout) = dropout else {
+            return Ok(Self { keys: None, drop_below: 0, scale: 1.0, first: 0 });
+        };
         expect_u32(op, "rows of the mask", (dropout.first >> 32) as usize + rows)?;
         expect_u32(op, "columns of the mask", dropout.first as u32 as usize + columns)?;
         if !(0.0..1.0).contains(&dropout.probability) {
@@ -118,9 +145,20 @@ impl Mask {
                 found: dropout.probability.to_string(),
             });
         }
+        dropout.keys.expect_dtype(op, "keys", DType::U32)?;
+        let at = 2 * dropout.mask;
+        if at + 2 > dropout.keys.len() {
+            return Err(KernelError::Size {
+                op,
+                what: "number of the mask",
+                expected: "below that of the pairs of keys",
+                found: dropout.mask,
+            });
+        }
+        let drop_below = drop_below(dropout.probability);
         Ok(Self {
-            keys: launch_keys(dropout.seed, dropout.stream),
-            drop_below: drop_below(dropout.probability),
+            keys: (drop_below > 0).then(|| (dropout.keys.clone(), at)),
+            drop_below,
             scale: 1.0 / (1.0 - dropout.probability),
             first: dropout.first,
         })
@@ -139,7 +177,9 @@ impl Mask {
     /// The mask as a kernel argument.
     pub(crate) fn launch(&self) -> DropMaskLaunch {
         let (row, column) = ((self.first >> 32) as u32, self.first as u32);
-        DropMaskLaunch::new(self.keys[0], self.keys[1], self.drop_below, self.scale, row, column)
+        let at = self.keys.as_ref().map_or(0, |(_, at)| *at);
+        let keys = self.keys.as_ref().map(|(keys, _)| keys.arg());
+        DropMaskLaunch::new(keys.into(), at, self.drop_below, self.scale, row, column)
     }
 }
 
@@ -151,8 +191,8 @@ fn drop_below(probability: f32) -> u32 {
     (f64::from(probability) * 2f64.powi(32)) as u32
 }
 
-/// Seed and stream mixed into two keys by splitmix64's finalizer (Steele et al. 2014).
-fn launch_keys(seed: u64, stream: u64) -> [u32; 2] {
+/// Seed and stream mixed into the two keys of a mask by splitmix64's finalizer (Steele et al. 2014).
+pub fn dropout_keys(seed: u64, stream: u64) -> [u32; 2] {
     let mix = |value: u64| {
         let z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -182,11 +222,11 @@ fn finalize_host(x: u32, key: u32) -> u32 {
     x ^ (x >> 15)
 }
 
-/// A mask inside a kernel.
-#[derive(CubeType, CubeLaunch, Clone, Copy)]
+/// A mask inside a kernel; one that drops nothing has no keys.
+#[derive(CubeType, CubeLaunch)]
 pub(crate) struct DropMask {
-    key0: u32,
-    key1: u32,
+    keys: ComptimeOption<Box<[u32]>>,
+    at: usize,
     drop_below: u32,
     scale: f32,
     first_row: u32,
@@ -211,8 +251,15 @@ impl DropMask {
     /// The decisions of the element indices `first + row · 2³² + column`.
     pub(crate) fn row(&self, row: u32) -> RowMask {
         let row = row + self.first_row;
-        let first = finalize::<Const<1>>(Vector::new(row ^ self.key0), self.key1).extract(0usize);
-        let second = finalize::<Const<1>>(Vector::new(first + ROW_STEP), self.key0).extract(0usize);
+        let mut key0 = 0u32;
+        let mut key1 = 0u32;
+        #[comptime]
+        if let ComptimeOption::Some(keys) = &self.keys {
+            key0 = keys[self.at];
+            key1 = keys[self.at + 1];
+        }
+        let first = finalize::<Const<1>>(Vector::new(row ^ key0), key1).extract(0usize);
+        let second = finalize::<Const<1>>(Vector::new(first + ROW_STEP), key0).extract(0usize);
         RowMask {
             key0: first,
             key1: second,
@@ -354,7 +401,7 @@ mod tests {
         let (rows, columns, step, first) = (5usize, 1_000usize, 65, 37u64);
         let (seed, stream, probability) = (3, 9, 0.3);
         let dropout = Dropout { probability, seed, stream, first: first << 32 };
-        let mask = Mask::new("test", Some(dropout), (rows, SHORT_COLUMNS))?;
+        let mask = Mask::new("test", Some(&dropout.on(&ctx)), (rows, SHORT_COLUMNS))?;
         assert!(mask.is_short(SHORT_COLUMNS) && columns * step <= SHORT_COLUMNS);
         let out = ctx.empty(DType::F32, 2 * rows * columns);
         both_ways::launch(

@@ -1,4 +1,4 @@
-//! Elementwise companions: fill, add, cast, scale. Any length below 2³², f32, bf16 or f16.
+//! Elementwise companions: fill, add, cast, copy, scale. Any length below 2³², f32, bf16 or f16.
 
 use cubecl::prelude::*;
 
@@ -93,6 +93,37 @@ pub fn cast(ctx: &Context, from: &Buffer, into: &Buffer) -> Result<(), KernelErr
     Ok(())
 }
 
+/// `into[i] = from[i]`, f32 or u32.
+///
+/// # Errors
+///
+/// Unequal lengths or types, or a 16-bit type.
+pub fn copy(ctx: &Context, from: &Buffer, into: &Buffer) -> Result<(), KernelError> {
+    const OP: &str = "copy";
+    if from.dtype() != DType::U32 {
+        from.expect_dtype(OP, "from", DType::F32)?;
+    }
+    into.expect_dtype(OP, "into", from.dtype())?;
+    into.expect_len(OP, "into", from.len())?;
+    expect_u32(OP, "elements", from.len())?;
+    if from.is_empty() {
+        return Ok(());
+    }
+    let (width, vectors, spread) = plan(ctx, from.dtype(), from.len());
+    // The bits of a word, whatever they stand for.
+    copy_words::launch(
+        ctx.client(),
+        spread.count,
+        spread.dim,
+        width,
+        from.arg(),
+        into.arg(),
+        vectors,
+        spread.contiguous,
+    );
+    Ok(())
+}
+
 /// `x[i] *= factor`.
 ///
 /// # Errors
@@ -145,6 +176,21 @@ fn add_elements<E: Float, F: Float, N: Size>(
     while i < items.end {
         let sum = Vector::<f32, N>::cast_from(into[i]) + Vector::<f32, N>::cast_from(from[i]);
         into[i] = Vector::cast_from(sum);
+        i += items.step;
+    }
+}
+
+#[cube(launch)]
+fn copy_words<N: Size>(
+    from: &[Vector<u32, N>],
+    into: &mut [Vector<u32, N>],
+    vectors: usize,
+    #[comptime] contiguous: bool,
+) {
+    let items = my_items(vectors, contiguous);
+    let mut i = items.first;
+    while i < items.end {
+        into[i] = from[i];
         i += items.step;
     }
 }

@@ -223,8 +223,11 @@ fn embedding_scatter<E: Float, N: Size>(
             let token = order[place as usize] as usize;
             sum += Vector::<f32, N>::cast_from(d_out[token * columns + column]);
         }
-        let at = rows[group] as usize * columns + column;
-        d_table[at] += sum;
+        // A group without tokens may name a row that another has.
+        if offsets[group] < offsets[group + 1] {
+            let at = rows[group] as usize * columns + column;
+            d_table[at] += sum;
+        }
         i += items.step;
     }
 }

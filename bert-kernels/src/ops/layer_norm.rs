@@ -14,7 +14,7 @@
 
 use cubecl::prelude::*;
 
-use super::dropout::{DropMask, Dropout, Mask, expect_act};
+use super::dropout::{DeviceDropout, DropMask, Mask, expect_act};
 use crate::lanes::{expect_u32, lanes, my_items, spread, sum_lanes, with_act};
 use crate::{Buffer, Context, DType, KernelError};
 
@@ -25,7 +25,7 @@ pub struct LayerNormForward<'a> {
     /// What it is added to `[T, H]`, like `x`; nothing if absent.
     pub residual: Option<&'a Buffer>,
     /// Dropout of `x`; element index = token · H + column.
-    pub dropout: Option<Dropout>,
+    pub dropout: Option<&'a DeviceDropout>,
     /// γ `[H]` f32.
     pub gamma: &'a Buffer,
     /// β `[H]` f32.
@@ -59,7 +59,7 @@ pub struct LayerNormBackward<'a> {
     /// γ `[H]` f32.
     pub gamma: &'a Buffer,
     /// The dropout of the forward pass.
-    pub dropout: Option<Dropout>,
+    pub dropout: Option<&'a DeviceDropout>,
     /// Gradient of s, which is that of the residual `[T, H]`, like `d_out`.
     pub d_sum: &'a Buffer,
     /// Gradient of x `[T, H]`, like `d_out`; required if something was dropped, else equal to `d_sum`.
@@ -505,8 +505,7 @@ fn add_partials<N: Size>(
 /// Both passes in f64.
 #[cfg(feature = "cases")]
 pub(crate) mod reference {
-    use super::Dropout;
-    use crate::ops::dropout::reference::factor;
+    use crate::ops::dropout::{Dropout, reference::factor};
 
     /// What the forward pass writes.
     pub(crate) struct Forward {

@@ -10,7 +10,7 @@
 //! losses", 2024) fused cross-entropies; this one keeps the exact gradient.
 
 use super::bias::{bias_workspace_len, column_sums};
-use super::cross_entropy::{Chunk, Rows, chunk_backward, chunk_forward};
+use super::cross_entropy::{Chunk, Rows, Scale, chunk_backward, chunk_forward};
 use super::dropout::expect_act;
 use super::elementwise::cast;
 use super::gemm::{Epilogue, Gemm, Transpose, multiply};
@@ -55,8 +55,10 @@ pub struct LinearCrossEntropyBackward<'a> {
     pub targets: &'a Buffer,
     /// `[M]` f32 of the forward pass.
     pub lse: &'a Buffer,
-    /// Gradient of each row's loss, as 1 / rows for a mean.
+    /// Gradient of each row's loss, times `factor`.
     pub scale: f32,
+    /// `[1]` f32: 1 / rows for a mean. In memory, so that it can change where the launches are recorded.
+    pub factor: &'a Buffer,
     /// `[M, H]`, like `hidden`, out.
     pub d_hidden: &'a Buffer,
     /// `[V, H]` f32, added to.
@@ -193,6 +195,7 @@ pub fn linear_cross_entropy_backward(
         targets,
         lse,
         scale,
+        factor,
         d_hidden,
         d_weight,
         d_bias,
@@ -210,6 +213,9 @@ pub fn linear_cross_entropy_backward(
     d_weight.expect_len(OP, "d_weight", vocabulary * width)?;
     d_bias.expect_dtype(OP, "d_bias", DType::F32)?;
     d_bias.expect_len(OP, "d_bias", vocabulary)?;
+    factor.expect_dtype(OP, "factor", DType::F32)?;
+    factor.expect_len(OP, "factor", 1)?;
+    let scale = Scale { value: scale, factor: Some(factor) };
     if rows == 0 {
         return Ok(());
     }

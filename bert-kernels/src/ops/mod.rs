@@ -28,8 +28,8 @@ pub use cross_entropy::{
     CrossEntropyBackward, CrossEntropyForward, IGNORE, cross_entropy_backward,
     cross_entropy_forward,
 };
-pub use dropout::{Dropout, DropoutArgs, dropout, keep_host};
-pub use elementwise::{add_assign, cast, fill, scale};
+pub use dropout::{DeviceDropout, Dropout, DropoutArgs, dropout, dropout_keys, keep_host};
+pub use elementwise::{add_assign, cast, copy, fill, scale};
 pub use embedding::{
     EmbeddingBackward, EmbeddingForward, RowGroups, embedding_backward, embedding_forward,
     group_rows,

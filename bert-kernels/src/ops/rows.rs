@@ -1,10 +1,12 @@
 //! Gather of the masked rows, and its backward pass.
 //!
 //! `out[i] = x[index[i]]`; backward `d_x[index[i]] += d_out[i]`, where no row occurs twice, so that
-//! no two units write the same element.
+//! no two units write the same element. An index of [`IGNORE`] gives zeros and adds nothing: lists of
+//! different lengths can be filled up to one.
 
 use cubecl::prelude::*;
 
+use super::IGNORE;
 use super::dropout::expect_act;
 use crate::lanes::{expect_u32, lanes, my_items, spread, with_act};
 use crate::{Buffer, Context, DType, KernelError};
@@ -13,7 +15,7 @@ use crate::{Buffer, Context, DType, KernelError};
 pub struct GatherRows<'a> {
     /// `[T, H]`, f32, bf16 or f16.
     pub x: &'a Buffer,
-    /// `[M]` u32, each below T.
+    /// `[M]` u32, each below T or [`IGNORE`](super::IGNORE).
     pub index: &'a Buffer,
     /// `[M, H]`, like `x`.
     pub out: &'a Buffer,
@@ -25,7 +27,7 @@ pub struct GatherRows<'a> {
 pub struct ScatterAddRows<'a> {
     /// `[M, H]`, f32, bf16 or f16.
     pub d_out: &'a Buffer,
-    /// `[M]` u32, each below T and none twice.
+    /// `[M]` u32, each below T and none twice, or [`IGNORE`](super::IGNORE).
     pub index: &'a Buffer,
     /// `[T, H]`, like `d_out`, added to.
     pub d_x: &'a Buffer,
@@ -124,7 +126,12 @@ fn gather<E: Float, N: Size>(
     let items = my_items(vectors, contiguous);
     let mut i = items.first;
     while i < items.end {
-        out[i] = x[index[i / columns] as usize * columns + i % columns];
+        let row = index[i / columns];
+        let mut value = Vector::<E, N>::new(E::new(0.0));
+        if row != IGNORE {
+            value = x[row as usize * columns + i % columns];
+        }
+        out[i] = value;
         i += items.step;
     }
 }
@@ -141,9 +148,12 @@ fn scatter_add<E: Float, N: Size>(
     let items = my_items(vectors, contiguous);
     let mut i = items.first;
     while i < items.end {
-        let at = index[i / columns] as usize * columns + i % columns;
-        let sum = Vector::<f32, N>::cast_from(d_x[at]) + Vector::<f32, N>::cast_from(d_out[i]);
-        d_x[at] = Vector::cast_from(sum);
+        let row = index[i / columns];
+        if row != IGNORE {
+            let at = row as usize * columns + i % columns;
+            let sum = Vector::<f32, N>::cast_from(d_x[at]) + Vector::<f32, N>::cast_from(d_out[i]);
+            d_x[at] = Vector::cast_from(sum);
+        }
         i += items.step;
     }
 }
@@ -151,19 +161,22 @@ fn scatter_add<E: Float, N: Size>(
 /// Both passes in f64.
 #[cfg(feature = "cases")]
 pub(crate) mod reference {
-    /// `x[index[i]]`.
+    use super::IGNORE;
+
+    /// `x[index[i]]`, or zeros.
     pub(crate) fn gather(x: &[f64], index: &[u32], hidden: usize) -> Vec<f64> {
-        index
-            .iter()
-            .flat_map(|&row| &x[row as usize * hidden..(row as usize + 1) * hidden])
-            .copied()
-            .collect()
+        let row = |&row: &u32| match row {
+            IGNORE => vec![0.0; hidden],
+            row => x[row as usize * hidden..(row as usize + 1) * hidden].to_vec(),
+        };
+        index.iter().flat_map(row).collect()
     }
 
     /// The gradient of x, [rows, hidden].
     pub(crate) fn scatter(d_out: &[f64], index: &[u32], rows: usize, hidden: usize) -> Vec<f64> {
         let mut d_x = vec![0.0; rows * hidden];
-        for (d_row, &row) in d_out.chunks(hidden).zip(index) {
+        let rows = d_out.chunks(hidden).zip(index);
+        for (d_row, &row) in rows.filter(|(_, row)| **row != IGNORE) {
             for (into, d) in d_x[row as usize * hidden..].iter_mut().zip(d_row) {
                 *into += d;
             }

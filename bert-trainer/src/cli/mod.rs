@@ -141,6 +141,15 @@ struct MemoryArgs {
     recompute: bool,
 }
 
+/// How a device is given its work; shared by the commands that pre-train.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct LaunchArgs {
+    /// Launch every kernel by itself. Otherwise a GPU keeps the launches of a pass (a CUDA or HIP graph)
+    /// and runs them at one request for each batch of that shape; batches are filled up by 1/64 at most.
+    #[arg(long)]
+    no_record: bool,
+}
+
 /// Tasks as the command line names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Task {

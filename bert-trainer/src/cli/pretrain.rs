@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use super::{DeviceArgs, MemoryArgs, Report};
+use super::{DeviceArgs, LaunchArgs, MemoryArgs, Report};
 use crate::config::Config;
 use crate::model::checkpoint_config;
 use crate::train::collective::{self, Communicator};
@@ -50,6 +50,8 @@ pub struct Args {
     batch_size: u32,
     #[command(flatten)]
     memory: MemoryArgs,
+    #[command(flatten)]
+    launch: LaunchArgs,
     /// Tokens of a sequence at most, [CLS] and [SEP] included.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..))]
     max_length: u32,
@@ -129,6 +131,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<Option<Report>> {
         max_seconds: args.max_seconds,
         resume: args.resume,
         recompute: args.memory.recompute,
+        record: !args.launch.no_record,
     };
     let (ctx, ranks) = collective::join(&args.device.device)?;
     let summary = pretrain(&ctx, &*ranks, &config, args.device.precision, &plan, &paths)

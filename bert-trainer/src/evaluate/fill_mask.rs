@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use anyhow::{anyhow, ensure};
 
 use crate::data::{PackedBatch, TextTokenizer};
-use crate::model::{DeviceBatch, Model, Targets};
+use crate::model::{DeviceBatch, MaskedTargets, Model, Targets};
 
 /// What stands in a text where a piece is asked for.
 pub const MASK: &str = "[MASK]";
@@ -120,7 +120,7 @@ fn logits(model: &Model, batch: &PackedBatch, masked: &[u32]) -> anyhow::Result<
     // The head also gives a loss, which needs some target and is not looked at.
     let targets = vec![0; masked.len()];
     let targets = Targets {
-        masked: Some((ctx.upload_u32(masked), ctx.upload_u32(&targets))),
+        masked: Some(MaskedTargets::upload(ctx, masked, &targets, 1.0)),
         ..Targets::default()
     };
     let logits = model.masked_logits(&DeviceBatch::upload(ctx, batch), &targets)?;

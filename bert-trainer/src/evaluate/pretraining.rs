@@ -6,7 +6,7 @@ use bert_kernels::Context;
 use serde::Serialize;
 
 use crate::data::{PrepareOptions, PretrainData, PretrainOptions, prepare};
-use crate::model::{DeviceBatch, Model, Tally, Targets};
+use crate::model::{DeviceBatch, Model, Shares, Tally, Targets};
 
 /// How well a pre-trained model predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -48,7 +48,8 @@ pub fn evaluate_pretraining(
     let (mut masked, mut next) = (Tally::default(), Tally::default());
     for batch in data.evaluation()? {
         let device_batch = DeviceBatch::upload(ctx, &batch.tokens);
-        let (losses, _) = model.evaluate(&device_batch, &Targets::pretraining(ctx, &batch))?;
+        let (losses, _) =
+            model.evaluate(&device_batch, &Targets::pretraining(ctx, &batch, Shares::default()))?;
         for (tally, term) in [(&mut masked, &losses.masked), (&mut next, &losses.sequence)] {
             if let Some(term) = term {
                 tally.add(term.read(ctx)?);

@@ -101,7 +101,8 @@ impl Encoder {
         let embedded = self.norm.forward(ctx, &summed, None, None)?;
         // The norm keeps a sum of its own.
         drop(summed);
-        let mut x = dropped(ctx, &embedded.out, dropout.at(0, Place::Embeddings))?;
+        let mask = dropout.at(0, Place::Embeddings);
+        let mut x = dropped(ctx, &embedded.out, mask.as_ref())?;
         if self.rounds {
             round_stream(ctx, &x, self.hidden)?;
         }
@@ -151,7 +152,8 @@ impl Encoder {
         if let Some(branch) = &d_branch {
             ops::add_assign(ctx, &d_out, branch)?;
         }
-        let d_out = dropped(ctx, &d_out, dropout.at(0, Place::Embeddings))?;
+        let mask = dropout.at(0, Place::Embeddings);
+        let d_out = dropped(ctx, &d_out, mask.as_ref())?;
         let d_summed = self.norm.backward(ctx, &kept.embedded, &d_out, None)?.d_residual;
         for (d_table, groups) in self.d_tables.iter().zip(&batch.groups) {
             ops::embedding_backward(
@@ -174,7 +176,7 @@ impl Encoder {
 pub(super) fn dropped(
     ctx: &Context,
     x: &Buffer,
-    dropout: Option<ops::Dropout>,
+    dropout: Option<&ops::DeviceDropout>,
 ) -> Result<Buffer, KernelError> {
     let Some(dropout) = dropout else {
         return Ok(x.clone());

@@ -95,11 +95,11 @@ impl Layer {
                 out: &context,
                 lse: &lse,
                 tokens,
-                sequences: batch.sequences,
+                sequences: batch.attended,
                 heads: self.heads,
                 head_width: self.head_width,
                 max_length: batch.max_length,
-                dropout: drop(Place::Attention),
+                dropout: drop(Place::Attention).as_ref(),
             },
         )?;
         let projected = self.attention_output.forward(ctx, &context, tokens)?;
@@ -174,11 +174,11 @@ impl Layer {
                 delta: &ctx.empty(DType::F32, kept.lse.len()),
                 d_qkv: &d_qkv,
                 tokens,
-                sequences: batch.sequences,
+                sequences: batch.attended,
                 heads: self.heads,
                 head_width: self.head_width,
                 max_length: batch.max_length,
-                dropout: dropout.at(self.index, Place::Attention),
+                dropout: dropout.at(self.index, Place::Attention).as_ref(),
             },
         )?;
         let d_input = self.qkv.backward(ctx, &kept.input, &d_qkv, tokens)?;

@@ -21,7 +21,7 @@ mod targets;
 
 use bert_kernels::{Buffer, Context, KernelError, ops};
 
-pub use batch::DeviceBatch;
+pub use batch::{DeviceBatch, PassInputs, PassShape};
 pub use dropout::DropoutPlan;
 pub use flat::Precision;
 pub use footprint::{Footprint, PassSize};
@@ -33,14 +33,14 @@ pub use load::{
 };
 pub use parameters::{PROJECTION, PROJECTIONS, Parameter, ParameterTable, depth_of};
 pub use shares::Shares;
-pub use targets::{Logits, Losses, Targets};
+pub use targets::{Logits, Losses, MaskedTargets, Targets};
 
 use crate::config::{Config, HiddenAct};
 use dropout::Place;
 use encoder::{Encoder, EncoderActivations};
 use flat::FlatBuffers;
 use heads::imitation::{HiddenImitated, HiddenImitation};
-use heads::masked_lm::{Masked, MaskedActivations, MaskedLm};
+use heads::masked_lm::{MaskedActivations, MaskedLm};
 use heads::sequence::{Classified, Classifier, Pooled, Pooler};
 use heads::span::{SpanHead, Spanned, Spans};
 use heads::token::{TokenClassifier, Words};
@@ -341,7 +341,7 @@ impl Model {
         let (word, _) = self.encoder.word_embeddings();
 
         let masked = match (&self.masked_lm, masked_of(targets)) {
-            (Some(head), Some(masked)) => Some(head.forward(ctx, hidden, word, &masked)?),
+            (Some(head), Some(masked)) => Some(head.forward(ctx, hidden, word, masked)?),
             _ => None,
         };
         let (mut pooled, mut sequence) = (None, None);
@@ -388,9 +388,8 @@ impl Model {
         if let (Some(head), Some(kept), Some(masked)) =
             (&self.masked_lm, &pass.masked, masked_of(targets))
         {
-            let scale = scale * targets.shares.masked / masked.index.len() as f32;
             let tied = self.encoder.word_embeddings();
-            head.backward(ctx, kept, tied, &masked, scale, &d_hidden)?;
+            head.backward(ctx, kept, tied, masked, scale, &d_hidden)?;
         }
         if let (Some(pooler), Some(head), Some(pooled), Some(kept), Some(goal)) =
             (&self.pooler, &self.sequence, &pass.pooled, &pass.sequence, self.goal(targets))
@@ -433,7 +432,7 @@ impl Model {
     }
 
     /// Next sentence prediction reads the pooler's output as it is; a task's classifier drops first.
-    fn head_dropout(&self, dropout: &DropoutPlan) -> Option<ops::Dropout> {
+    fn head_dropout(&self, dropout: &DropoutPlan) -> Option<ops::DeviceDropout> {
         match self.head {
             Head::Pretraining => None,
             _ => dropout.at(0, Place::Classifier),
@@ -441,9 +440,8 @@ impl Model {
     }
 }
 
-fn masked_of(targets: &Targets) -> Option<Masked<'_>> {
-    let (index, target) = targets.masked.as_ref()?;
-    (!index.is_empty()).then_some(Masked { index, target })
+fn masked_of(targets: &Targets) -> Option<&MaskedTargets> {
+    targets.masked.as_ref().filter(|masked| !masked.index.is_empty())
 }
 
 fn words_of(targets: &Targets) -> Option<Words<'_>> {

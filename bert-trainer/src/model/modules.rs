@@ -158,7 +158,7 @@ pub(super) struct Normed {
     sum: Buffer,
     mean: Buffer,
     rstd: Buffer,
-    dropout: Option<ops::Dropout>,
+    dropout: Option<ops::DeviceDropout>,
 }
 
 /// Gradients that leave a layer norm.
@@ -188,7 +188,7 @@ impl Norm {
         ctx: &Context,
         x: &Buffer,
         residual: Option<&Buffer>,
-        dropout: Option<ops::Dropout>,
+        dropout: Option<ops::DeviceDropout>,
     ) -> Result<Normed, KernelError> {
         let rows = x.len() / self.hidden;
         let normed = Normed {
@@ -203,7 +203,7 @@ impl Norm {
             ops::LayerNormForward {
                 x,
                 residual,
-                dropout,
+                dropout: normed.dropout.as_ref(),
                 gamma: &self.gamma,
                 beta: &self.beta,
                 epsilon: self.epsilon,
@@ -227,7 +227,7 @@ impl Norm {
     ) -> Result<NormGradients, KernelError> {
         let rows = d_out.len() / self.hidden;
         let d_residual = ctx.empty(d_out.dtype(), d_out.len());
-        let d_x = normed.dropout.map(|_| ctx.empty(d_out.dtype(), d_out.len()));
+        let d_x = normed.dropout.as_ref().map(|_| ctx.empty(d_out.dtype(), d_out.len()));
         let workspace = ops::layer_norm_workspace_len(ctx, rows, self.hidden);
         ops::layer_norm_backward(
             ctx,
@@ -238,7 +238,7 @@ impl Norm {
                 mean: &normed.mean,
                 rstd: &normed.rstd,
                 gamma: &self.gamma,
-                dropout: normed.dropout,
+                dropout: normed.dropout.as_ref(),
                 d_sum: &d_residual,
                 d_x: d_x.as_ref(),
                 d_gamma: &self.d_gamma,

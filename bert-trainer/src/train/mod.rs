@@ -7,6 +7,7 @@ mod optimizer;
 mod prefetch;
 mod pretrain;
 mod record;
+mod recorded;
 mod schedule;
 
 pub use finetune::{ClassWeights, Distillation, FinetunePlan, FinetuneSummary, Keep, finetune};
@@ -14,4 +15,5 @@ pub use loss_scale::{LossScale, Overflow};
 pub use optimizer::{Optimizer, OptimizerOptions};
 pub use prefetch::Prefetch;
 pub use pretrain::{PretrainPaths, PretrainPlan, PretrainSummary, pretrain};
+pub use recorded::RecordedPasses;
 pub use schedule::Schedule;

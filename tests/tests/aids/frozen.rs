@@ -21,7 +21,7 @@ fn the_backward_pass_ends_above_frozen_layers() {
     let device_batch = DeviceBatch::upload(&ctx, &tokens);
     let batch = TaskBatch { labels: vec![0, 2, 1], ..Default::default() };
     let targets = Targets::task(&ctx, head, &batch);
-    let dropout = DropoutPlan::training(&config, 5, 1);
+    let dropout = DropoutPlan::training(&ctx, &config, 5, 1);
     let gradient = |frozen: Option<usize>| {
         let mut model = Model::new(&ctx, &config, head, Precision::F32, &values).unwrap();
         if let Some(layers) = frozen {

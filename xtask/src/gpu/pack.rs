@@ -28,7 +28,7 @@ const FEATURES: &str =
 const CUDA_VERSION: &str = "13000";
 /// What a machine's owner may be expected to take.
 const MOST_BYTES: u64 = 60_000_000;
-/// Beyond the two programs, so that what both link of LLVM is packed once.
+/// Beyond the programs, so that what all link of LLVM is packed once.
 const DICTIONARY: &str = "--lzma2=preset=9,dict=256MiB";
 
 /// Files of the repository that go in as they are.
@@ -73,7 +73,8 @@ pub fn run(args: &Args) -> Result<()> {
 fn build() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut command =
         shell::cargo(["build", "--release", "-p", "bert-trainer", "-p", "bert-kernels"]);
-    command.args(["--bin", "bert-trainer", "--test", "ops", "--features", FEATURES]);
+    let tests = ["--test", "ops", "--test", "recorded"];
+    command.args(["--bin", "bert-trainer"]).args(tests).args(["--features", FEATURES]);
     command.arg("--message-format=json-render-diagnostics");
     command.env("CUDARC_CUDA_VERSION", CUDA_VERSION);
     eprintln!("$ {}", shell::shown(&command));
@@ -84,7 +85,7 @@ fn build() -> Result<Vec<(&'static str, PathBuf)>> {
     let said = String::from_utf8_lossy(&output.stdout);
     let artefacts: Vec<Value> =
         said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    ["bert-trainer", "ops"]
+    ["bert-trainer", "ops", "recorded"]
         .into_iter()
         .map(|name| {
             let program = artefacts

@@ -10,7 +10,7 @@ use super::tiles::{
 };
 use super::{Sizes, Tiling, tensor};
 use crate::lanes::{exp_nonpositive, iota, my_items, spread, sum_lanes, with_act};
-use crate::ops::dropout::{DropMask, Dropout, Mask};
+use crate::ops::dropout::{DeviceDropout, DropMask, Mask};
 use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`attention_backward`].
@@ -42,7 +42,7 @@ pub struct AttentionBackward<'a> {
     /// Tokens of the longest sequence, or more.
     pub max_length: usize,
     /// The dropout of the forward pass.
-    pub dropout: Option<Dropout>,
+    pub dropout: Option<&'a DeviceDropout>,
 }
 
 /// Gradients of queries, keys and values.

@@ -7,7 +7,7 @@ use super::tiles::{
 };
 use super::{Sizes, Tiling, tensor};
 use crate::lanes::{exp_nonpositive, iota, max_lanes, sum_lanes, with_act};
-use crate::ops::dropout::{DropMask, Dropout, Mask};
+use crate::ops::dropout::{DeviceDropout, DropMask, Mask};
 use crate::{Buffer, Context, KernelError};
 
 /// Operands of [`attention_forward`].
@@ -33,7 +33,7 @@ pub struct AttentionForward<'a> {
     /// Tokens of the longest sequence, or more.
     pub max_length: usize,
     /// Dropout of the probabilities.
-    pub dropout: Option<Dropout>,
+    pub dropout: Option<&'a DeviceDropout>,
 }
 
 /// `out = dropout(softmax(q kᵀ / √D)) v` within each sequence.

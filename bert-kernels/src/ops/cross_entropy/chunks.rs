@@ -110,6 +110,14 @@ pub(super) fn launch_forward(
     ));
 }
 
+/// Gradient of each row's loss: a number, times one in memory where a step that was recorded needs it.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale<'a> {
+    pub(crate) value: f32,
+    /// `[1]` f32.
+    pub(crate) factor: Option<&'a Buffer>,
+}
+
 /// Gradients of a chunk's logits, f32, bf16 or f16, zero past its classes.
 pub(crate) fn chunk_backward(
     ctx: &Context,
@@ -117,7 +125,7 @@ pub(crate) fn chunk_backward(
     targets: &Buffer,
     lse: &Buffer,
     d_logits: &Buffer,
-    scale: f32,
+    scale: Scale<'_>,
     chunk: &Chunk,
 ) {
     launch_backward(ctx, logits, targets, lse, d_logits, scale, chunk, Emphasis::default());
@@ -129,7 +137,7 @@ pub(super) fn launch_backward(
     targets: &Buffer,
     lse: &Buffer,
     d_logits: &Buffer,
-    scale: f32,
+    scale: Scale<'_>,
     chunk: &Chunk,
     emphasis: Emphasis<'_>,
 ) {
@@ -148,7 +156,8 @@ pub(super) fn launch_backward(
         lse.arg(),
         out,
         emphasis.weights.map(Buffer::arg).into(),
-        scale,
+        scale.factor.map(Buffer::arg).into(),
+        scale.value,
         1.0 - emphasis.smoothing,
         emphasis.share,
         chunk.rows,

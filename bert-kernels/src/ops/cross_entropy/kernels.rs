@@ -165,6 +165,7 @@ pub(super) fn gradients<E: Float, D: Float, N: Size>(
     lse: &[f32],
     d_logits: &mut [Vector<D, N>],
     weights: ComptimeOption<Box<[f32]>>,
+    factor: ComptimeOption<Box<[f32]>>,
     scale: f32,
     kept: f32,
     share: f32,
@@ -188,6 +189,11 @@ pub(super) fn gradients<E: Float, D: Float, N: Size>(
         }
         let total = reduce_team::<f32>(reduce_lanes::<f32, N>(total, Keep::Sum), Keep::Sum, team);
         mass = share * total;
+    }
+    let mut scale = scale;
+    #[comptime]
+    if let ComptimeOption::Some(factor) = &factor {
+        scale *= factor[0];
     }
     let mut row = my_team(team);
     while row < rows {

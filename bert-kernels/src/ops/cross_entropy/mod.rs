@@ -20,7 +20,7 @@ mod kernels;
 #[cfg(feature = "cases")]
 pub(crate) mod reference;
 
-pub(crate) use chunks::{Chunk, Rows, chunk_backward, chunk_forward};
+pub(crate) use chunks::{Chunk, Rows, Scale, chunk_backward, chunk_forward};
 use chunks::{Emphasis, launch_backward, launch_forward};
 pub(crate) use kernels::NOTHING;
 
@@ -121,6 +121,7 @@ pub fn cross_entropy_backward(
         return Ok(());
     }
     let chunk = Chunk::whole(rows, classes);
+    let scale = Scale { value: scale, factor: None };
     launch_backward(ctx, logits, targets, lse, d_logits, scale, &chunk, emphasis);
     Ok(())
 }

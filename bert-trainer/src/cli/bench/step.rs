@@ -6,18 +6,20 @@ use anyhow::ensure;
 use bert_kernels::{Context, MemoryPeak, Profile};
 use serde_json::{Value, json};
 
-use super::super::{DeviceArgs, MemoryArgs, Report};
+use super::super::{DeviceArgs, LaunchArgs, MemoryArgs, Report};
 use super::lengths::ragged;
 use crate::config::Config;
 use crate::data::{PackedBatch, PretrainBatch, rng};
 use crate::model::{
-    DeviceBatch, DropoutPlan, Footprint, Head, Model, ParameterTable, PassSize, Precision, Shares,
-    Targets, initial_values,
+    Footprint, Head, Model, ParameterTable, PassInputs, PassShape, PassSize, Precision, Shares,
+    initial_values,
 };
-use crate::train::{Optimizer, OptimizerOptions};
+use crate::train::{Optimizer, OptimizerOptions, RecordedPasses};
 
 /// Steps before those that are measured; the first also tells the memory, which slows it down.
 const WARM_UP_STEPS: u64 = 3;
+/// Batches that take turns. Where passes are recorded, each comes twice before it is measured.
+const BATCHES: u64 = 8;
 
 /// What step to measure.
 #[derive(Debug, clap::Args)]
@@ -33,6 +35,8 @@ pub struct Args {
     batch_size: u32,
     #[command(flatten)]
     memory: MemoryArgs,
+    #[command(flatten)]
+    launch: LaunchArgs,
     /// Tokens of the longest sequence.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..))]
     max_length: u32,
@@ -87,6 +91,9 @@ struct Measured {
     seconds: Vec<f64>,
     memory: MemoryPeak,
     profile: Option<Profile>,
+    /// Passes that were replayed, and the memory of what is between their launches.
+    replays: u64,
+    arena_bytes: u64,
 }
 
 impl Measured {
@@ -109,29 +116,45 @@ fn measure(args: &Args, config: &Config, ctx: &Context) -> anyhow::Result<Measur
             .with_recompute(args.memory.recompute)
     };
     let mut optimizer = Optimizer::new(&model, OptimizerOptions::default());
-    let mut measured =
-        Measured { tokens: 0, seconds: Vec::new(), memory: MemoryPeak::default(), profile: None };
-    let steps = u64::from(args.steps) + WARM_UP_STEPS;
-    for step in 0..steps {
-        let batch = random_batch(args, config, step);
+    let mut measured = Measured {
+        tokens: 0,
+        seconds: Vec::new(),
+        memory: MemoryPeak::default(),
+        profile: None,
+        replays: 0,
+        arena_bytes: 0,
+    };
+    let mut recorded = (!args.launch.no_record && ctx.can_record())
+        .then(|| RecordedPasses::new(ctx, largest_pass(args), args.max_length as usize));
+    let warm_up = if recorded.is_some() { WARM_UP_STEPS + 2 * BATCHES } else { WARM_UP_STEPS };
+    for step in 0..warm_up + u64::from(args.steps) {
+        let batch = random_batch(args, config, step % BATCHES);
         let start = Instant::now();
         if step == 0 {
-            let run = || train(args, &model, &mut optimizer, &batch, step);
+            // Who watches wants to see each launch.
+            let run = || train(args, &model, &mut optimizer, &batch, step, None);
             let (result, memory) = ctx.watch_memory(run);
             result?;
             measured.memory = memory;
         } else {
-            train(args, &model, &mut optimizer, &batch, step)?;
+            train(args, &model, &mut optimizer, &batch, step, recorded.as_mut())?;
         }
-        if step >= WARM_UP_STEPS {
+        if step >= warm_up {
             measured.seconds.push(start.elapsed().as_secs_f64());
             measured.tokens += batch.tokens.tokens();
         }
     }
+    if let Some(recorded) = &recorded {
+        measured.replays = recorded.replays();
+        measured.arena_bytes = recorded.arena_bytes();
+        if let Some(reason) = recorded.refused() {
+            eprintln!("bench: passes are not recorded: {reason}");
+        }
+    }
     if args.profile {
-        let batch = random_batch(args, config, steps);
+        let batch = random_batch(args, config, 0);
         let (result, profile) =
-            ctx.profile(|| train(args, &model, &mut optimizer, &batch, steps))?;
+            ctx.profile(|| train(args, &model, &mut optimizer, &batch, 0, None))?;
         result?;
         measured.profile = Some(profile);
     }
@@ -145,16 +168,22 @@ fn train(
     optimizer: &mut Optimizer,
     batch: &PretrainBatch,
     step: u64,
+    mut recorded: Option<&mut RecordedPasses>,
 ) -> anyhow::Result<()> {
-    let ctx = model.context();
+    let (ctx, config) = (model.context(), model.config());
     let passes = u64::from(args.memory.accumulate);
     for (number, part) in (0..).zip(batch.split(passes as usize)) {
-        let device_batch = DeviceBatch::upload(ctx, &part.tokens);
         let shares = Shares::pretraining(&part, batch);
-        let targets = Targets { shares, ..Targets::pretraining(ctx, &part) };
-        let dropout = DropoutPlan::training(model.config(), 1, step * passes + number);
+        let draws = (1, step * passes + number);
         let scale = optimizer.loss_scale();
-        let losses = model.accumulate_gradients(&device_batch, &targets, &dropout, scale)?;
+        let losses = match &mut recorded {
+            Some(recorded) => recorded.accumulate_gradients(model, &part, shares, draws, scale)?,
+            None => {
+                let inputs = PassInputs::new(config, &part, &PassShape::of(&part), shares, draws);
+                let (device_batch, targets, dropout) = inputs.on(config, &inputs.upload(ctx), 0);
+                model.accumulate_gradients(&device_batch, &targets, &dropout, scale)?
+            }
+        };
         if let Some(term) = &losses.masked {
             term.read(ctx)?;
         }
@@ -212,6 +241,15 @@ fn report(
             megabytes(peak.in_use_bytes),
             megabytes(peak.reserved_bytes)
         ));
+        if measured.replays > 0 {
+            lines.push(format!(
+                "{} passes were replayed, {} MB between their launches",
+                measured.replays,
+                megabytes(measured.arena_bytes)
+            ));
+            memory["arena_bytes"] = json!(measured.arena_bytes);
+        }
+        json["recorded"] = json!(measured.replays > 0);
         json["tokens_per_second"] = json!(tokens_per_second);
         json["median_step_ms"] = json!(median_ms);
         memory["in_use_bytes"] = json!(peak.in_use_bytes);

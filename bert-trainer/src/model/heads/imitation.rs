@@ -66,7 +66,7 @@ impl Imitated<'_> {
         rows: usize,
         width: usize,
     ) -> Result<Term, KernelError> {
-        let term = Term { loss: ctx.empty(DType::F32, rows), correct: None };
+        let term = Term { loss: ctx.empty(DType::F32, rows), correct: None, rows };
         ops::squared_error_forward(
             ctx,
             ops::SquaredErrorForward {

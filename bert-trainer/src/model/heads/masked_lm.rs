@@ -6,6 +6,7 @@ use bert_kernels::{Buffer, Context, DType, KernelError, ops};
 
 use super::{Term, gather, scatter_add};
 use crate::config::Config;
+use crate::model::MaskedTargets;
 use crate::model::flat::FlatBuffers;
 use crate::model::modules::{Linear, Norm, Normed};
 
@@ -18,14 +19,6 @@ pub(in crate::model) struct MaskedLm {
     activation: ops::Activation,
     hidden: usize,
     vocabulary: usize,
-}
-
-/// Positions to predict and what stood there.
-pub(in crate::model) struct Masked<'a> {
-    /// Packed token index of each masked position, `[M]`.
-    pub index: &'a Buffer,
-    /// The token that was there, `[M]`.
-    pub target: &'a Buffer,
 }
 
 pub(in crate::model) struct MaskedActivations {
@@ -59,10 +52,10 @@ impl MaskedLm {
         ctx: &Context,
         hidden: &Buffer,
         word: &Buffer,
-        masked: &Masked<'_>,
+        masked: &MaskedTargets,
     ) -> Result<MaskedActivations, KernelError> {
         let rows = masked.index.len();
-        let gathered = gather(ctx, hidden, masked.index, self.hidden)?;
+        let gathered = gather(ctx, hidden, &masked.index, self.hidden)?;
         let (pre, activated) =
             self.transform.forward_activated(ctx, &gathered, rows, self.activation)?;
         let normed = self.norm.forward(ctx, &activated, None, None)?;
@@ -75,7 +68,7 @@ impl MaskedLm {
                 hidden: &normed.out,
                 weight: word,
                 bias: &self.bias,
-                targets: masked.target,
+                targets: &masked.target,
                 loss: &loss,
                 correct: &correct,
                 lse: &lse,
@@ -85,7 +78,7 @@ impl MaskedLm {
                 hidden_width: self.hidden,
             },
         )?;
-        let term = Term { loss, correct: Some(correct) };
+        let term = Term { loss, correct: Some(correct), rows: masked.rows };
         Ok(MaskedActivations { gathered, pre, normed, lse, term })
     }
 
@@ -115,13 +108,13 @@ impl MaskedLm {
         Ok(logits)
     }
 
-    /// Adds the gradient of `scale` times the summed loss to `d_hidden: [T, H]` and the parameters.
+    /// Adds the gradient of `scale` times the mean loss, times the pass's share of its step, to `d_hidden: [T, H]` and the parameters.
     pub fn backward(
         &self,
         ctx: &Context,
         kept: &MaskedActivations,
         (word, d_word): (&Buffer, &Buffer),
-        masked: &Masked<'_>,
+        masked: &MaskedTargets,
         scale: f32,
         d_hidden: &Buffer,
     ) -> Result<(), KernelError> {
@@ -133,9 +126,10 @@ impl MaskedLm {
                 hidden: &kept.normed.out,
                 weight: word,
                 bias: &self.bias,
-                targets: masked.target,
+                targets: &masked.target,
                 lse: &kept.lse,
                 scale,
+                factor: &masked.mean,
                 d_hidden: &d_normed,
                 d_weight: d_word,
                 d_bias: &self.d_bias,
@@ -156,7 +150,7 @@ impl MaskedLm {
             },
         )?;
         let d_gathered = self.transform.backward(ctx, &kept.gathered, &d_pre, rows)?;
-        scatter_add(ctx, &d_gathered, masked.index, d_hidden, self.hidden)
+        scatter_add(ctx, &d_gathered, &masked.index, d_hidden, self.hidden)
     }
 
     fn workspace(&self, ctx: &Context, rows: usize) -> Buffer {

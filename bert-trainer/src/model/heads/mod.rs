@@ -67,12 +67,31 @@ pub struct Term {
     pub loss: Buffer,
     /// 1 where the prediction is the target, `[R]`; none where a loss knows no right and wrong.
     pub correct: Option<Buffer>,
+    /// R; rows behind them, if there are any, do not count.
+    pub rows: usize,
 }
 
 impl Term {
     fn new(ctx: &Context, rows: usize) -> Self {
         let correct = Some(ctx.empty(DType::U32, rows));
-        Self { loss: ctx.empty(DType::F32, rows), correct }
+        Self { loss: ctx.empty(DType::F32, rows), correct, rows }
+    }
+
+    /// The same in memory of its own, which no later pass has for its work.
+    pub(super) fn copied(&self, ctx: &Context) -> Result<Self, KernelError> {
+        let copied = |from: &Buffer| {
+            let into = ctx.empty(from.dtype(), from.len());
+            ops::copy(ctx, from, &into)?;
+            Ok(into)
+        };
+        let correct = self.correct.as_ref().map(copied).transpose()?;
+        Ok(Self { loss: copied(&self.loss)?, correct, rows: self.rows })
+    }
+
+    /// The same memory, which later passes may have for their work.
+    pub(super) fn released(&self) -> Self {
+        let correct = self.correct.as_ref().map(Buffer::released);
+        Self { loss: self.loss.released(), correct, rows: self.rows }
     }
 
     /// Sum of losses, number of hits and number of rows.
@@ -86,7 +105,7 @@ impl Term {
             Some(correct) => ctx.read_u32(correct)?.iter().map(|&hit| u64::from(hit)).sum(),
             None => 0,
         };
-        Ok(Tally { loss, correct, rows: self.loss.len() as u64 })
+        Ok(Tally { loss, correct, rows: self.rows as u64 })
     }
 }
 

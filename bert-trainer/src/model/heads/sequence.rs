@@ -75,7 +75,7 @@ pub(in crate::model) struct Classifier {
 pub(in crate::model) struct Classified {
     input: Buffer,
     pub scored: Scored,
-    dropout: Option<ops::Dropout>,
+    dropout: Option<ops::DeviceDropout>,
 }
 
 impl Classifier {
@@ -90,9 +90,9 @@ impl Classifier {
         x: &Buffer,
         rows: usize,
         goal: &Goal<'_>,
-        dropout: Option<ops::Dropout>,
+        dropout: Option<ops::DeviceDropout>,
     ) -> Result<Classified, KernelError> {
-        let input = dropped(ctx, x, dropout)?;
+        let input = dropped(ctx, x, dropout.as_ref())?;
         let logits = self.linear.forward(ctx, &input, rows)?;
         let scored = goal.score(ctx, logits, rows, self.classes)?;
         Ok(Classified { input, scored, dropout })
@@ -109,6 +109,6 @@ impl Classifier {
         let d_logits = goal.gradient(ctx, &kept.scored, self.classes, scale)?;
         let rows = kept.scored.term.loss.len();
         let d_input = self.linear.backward(ctx, &kept.input, &d_logits, rows)?;
-        dropped(ctx, &d_input, kept.dropout)
+        dropped(ctx, &d_input, kept.dropout.as_ref())
     }
 }

@@ -42,7 +42,7 @@ impl TokenClassifier {
         ctx: &Context,
         hidden: &Buffer,
         words: &Words<'_>,
-        dropout: Option<ops::Dropout>,
+        dropout: Option<ops::DeviceDropout>,
     ) -> Result<Classified, KernelError> {
         let rows = gather(ctx, hidden, words.index, self.hidden)?;
         self.classifier.forward(ctx, &rows, words.index.len(), &words.goal(), dropout)

@@ -46,7 +46,7 @@ impl Trainer<'_> {
                 targets.teaching = teacher.teaching(self.ctx, own, &device_batch)?;
             }
             let pass = self.step * self.plan.accumulate as u64 + number;
-            let dropout = DropoutPlan::training(self.config, self.plan.seed, pass);
+            let dropout = DropoutPlan::training(self.ctx, self.config, self.plan.seed, pass);
             let pass = self.model.accumulate_gradients(&device_batch, &targets, &dropout, scale)?;
             losses.push(pass);
         }

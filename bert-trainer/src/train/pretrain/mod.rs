@@ -78,6 +78,9 @@ pub struct PretrainPaths {
     pub resume: bool,
     /// Compute the layers again in the backward pass instead of keeping what they computed.
     pub recompute: bool,
+    /// Let the device keep the launches of passes, if it can and the run is of one process: batches are
+    /// filled up a little, which may change the order of sums.
+    pub record: bool,
 }
 
 /// What a run came to.

@@ -10,15 +10,15 @@ use super::shared::{Counts, agree};
 use super::{PretrainPaths, PretrainPlan};
 use crate::checkpoint::{self, TrainerState};
 use crate::config::Config;
-use crate::data::{PretrainBatch, PretrainData, TextTokenizer};
+use crate::data::{PretrainBatch, PretrainData, PretrainOptions, TextTokenizer};
 use crate::log::{MetricsFile, TensorBoard};
 use crate::model::{
-    DeviceBatch, DropoutPlan, Head, LoadedCheckpoint, Losses, Model, ParameterTable, Precision,
-    Shares, Tally, Targets, initial_values, write_checkpoint,
+    Head, LoadedCheckpoint, Losses, Model, ParameterTable, PassInputs, PassShape, PassSize,
+    Precision, Shares, Tally, initial_values, write_checkpoint,
 };
 use crate::train::collective::{Communicator, GradientSum};
 use crate::train::record::Recorder;
-use crate::train::{LossScale, Optimizer, OptimizerOptions, Overflow, Schedule};
+use crate::train::{LossScale, Optimizer, OptimizerOptions, Overflow, RecordedPasses, Schedule};
 
 /// A line of `metrics.jsonl`: means over the steps since the line before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -84,6 +84,8 @@ pub(super) struct Run<'a> {
     schedule: Schedule,
     model: Model,
     optimizer: Optimizer,
+    /// Passes that the device keeps, where it can.
+    recorded: Option<RecordedPasses>,
     /// What rank 0 writes, and the others do not.
     journal: Option<Journal>,
     pub step: u64,
@@ -221,6 +223,8 @@ impl<'a> Run<'a> {
                 warmup_steps: plan.warmup_steps,
                 total_steps: plan.steps,
             },
+            recorded: (paths.record && ctx.can_record() && communicator.world_size() == 1)
+                .then(|| RecordedPasses::new(ctx, largest_pass(plan), plan.max_length as usize)),
             model,
             optimizer,
             journal,
@@ -248,13 +252,18 @@ impl<'a> Run<'a> {
         let counts = Counts::share(self.communicator, passes)?;
         let mut sum = GradientSum::new(self.communicator, self.ctx, self.model.gradients());
         for (number, part) in passes.iter().enumerate() {
-            let device_batch = DeviceBatch::upload(self.ctx, &part.tokens);
             let sequences = self.plan.batch_size as usize;
             let shares = Shares::pretraining_of(part, counts.masked as usize, sequences);
-            let targets = Targets { shares, ..Targets::pretraining(self.ctx, part) };
-            let pass = self.step * passes.len() as u64 + number as u64;
-            let dropout = DropoutPlan::training(&self.config, self.plan.seed, pass)
-                .from_token(&self.config, counts.first_token[number]);
+            let draws = (self.plan.seed, self.step * passes.len() as u64 + number as u64);
+            if let Some(recorded) = &mut self.recorded {
+                let model = &self.model;
+                let losses = recorded.accumulate_gradients(model, part, shares, draws, scale)?;
+                self.pending.push(losses);
+                continue;
+            }
+            let inputs = PassInputs::new(&self.config, part, &PassShape::of(part), shares, draws);
+            let (device_batch, targets, dropout) =
+                inputs.on(&self.config, &inputs.upload(self.ctx), counts.first_token[number]);
             let is_last = number + 1 == passes.len();
             let mut ready = |from| if is_last { sum.ready(from) } else { Ok(()) };
             let losses =
@@ -375,6 +384,14 @@ impl<'a> Run<'a> {
         }
         Ok(journal.recorder.write(output, self.step == self.plan.steps)?)
     }
+}
+
+/// The largest pass of a plan.
+fn largest_pass(plan: &PretrainPlan) -> PassSize {
+    let sequences = plan.batch_size.div_ceil(plan.accumulate) as usize;
+    let tokens = sequences * plan.max_length as usize;
+    let share = PretrainOptions::default().mask_probability;
+    PassSize { tokens, sequences, masked: (tokens as f64 * share) as usize }
 }
 
 /// The parameters of a pre-trained checkpoint.

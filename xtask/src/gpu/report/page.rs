@@ -287,11 +287,12 @@ fn run(page: &mut String, results: &Results) {
 
 fn step_name(line: &Value) -> String {
     format!(
-        "{}, {} × {}{}",
+        "{}, {} × {}{}{}",
         text(&line["config"]),
         line["batch_size"],
         line["max_length"],
-        if line["ragged"] == true { " of texts" } else { " full" }
+        if line["ragged"] == true { " of texts" } else { " full" },
+        if line["recorded"] == false { ", launched one by one" } else { "" }
     )
 }
 

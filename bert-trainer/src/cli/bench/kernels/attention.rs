@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bert_kernels::ops::{self, AttentionBackward, AttentionForward, Dropout};
+use bert_kernels::ops::{self, AttentionBackward, AttentionForward, DeviceDropout, Dropout};
 use bert_kernels::{Buffer, Context, DType, KernelError};
 use serde_json::json;
 
@@ -91,7 +91,7 @@ struct Operands {
     heads: usize,
     head_width: usize,
     max_length: usize,
-    dropout: Option<Dropout>,
+    dropout: Option<DeviceDropout>,
 }
 
 impl Operands {
@@ -121,12 +121,8 @@ impl Operands {
             heads,
             head_width,
             max_length: lengths.iter().copied().max().unwrap_or(0),
-            dropout: (probability > 0.0).then_some(Dropout {
-                probability,
-                seed: 1,
-                stream: 1,
-                first: 0,
-            }),
+            dropout: (probability > 0.0)
+                .then(|| Dropout { probability, seed: 1, stream: 1, first: 0 }.on(ctx)),
         }
     }
 
@@ -144,7 +140,7 @@ impl Operands {
                 heads: self.heads,
                 head_width: self.head_width,
                 max_length: self.max_length,
-                dropout: self.dropout,
+                dropout: self.dropout.as_ref(),
             },
         )
     }
@@ -172,7 +168,7 @@ impl Operands {
                 heads: self.heads,
                 head_width: self.head_width,
                 max_length: self.max_length,
-                dropout: self.dropout,
+                dropout: self.dropout.as_ref(),
             },
         )
     }

@@ -131,13 +131,14 @@ fn layer_norm_forward(dtype: DType, tokens: usize, hidden: usize) -> Prepare {
         let (sum, out) = (ctx.empty(dtype, len), ctx.empty(dtype, len));
         let (gamma, beta) = (constant(ctx, DType::F32, hidden, 1.0), ctx.zeros(DType::F32, hidden));
         let (mean, rstd) = (ctx.empty(DType::F32, tokens), ctx.empty(DType::F32, tokens));
+        let dropout = DROPOUT.on(ctx);
         Box::new(move |ctx| {
             ops::layer_norm_forward(
                 ctx,
                 LayerNormForward {
                     x: &x,
                     residual: Some(&residual),
-                    dropout: Some(DROPOUT),
+                    dropout: Some(&dropout),
                     gamma: &gamma,
                     beta: &beta,
                     epsilon: 1e-12,
@@ -163,6 +164,7 @@ fn layer_norm_backward(dtype: DType, tokens: usize, hidden: usize) -> Prepare {
         let (d_gamma, d_beta) = (ctx.zeros(DType::F32, hidden), ctx.zeros(DType::F32, hidden));
         let workspace = ops::layer_norm_workspace_len(ctx, tokens, hidden);
         let workspace = ctx.empty(DType::F32, workspace);
+        let dropout = DROPOUT.on(ctx);
         Box::new(move |ctx| {
             ops::layer_norm_backward(
                 ctx,
@@ -173,7 +175,7 @@ fn layer_norm_backward(dtype: DType, tokens: usize, hidden: usize) -> Prepare {
                     mean: &mean,
                     rstd: &rstd,
                     gamma: &gamma,
-                    dropout: Some(DROPOUT),
+                    dropout: Some(&dropout),
                     d_sum: &d_sum,
                     d_x: Some(&d_x),
                     d_gamma: &d_gamma,
@@ -189,8 +191,9 @@ fn layer_norm_backward(dtype: DType, tokens: usize, hidden: usize) -> Prepare {
 fn dropout(dtype: DType, len: usize) -> Prepare {
     Box::new(move |ctx| {
         let (x, out) = (values(ctx, dtype, len), ctx.empty(dtype, len));
+        let dropout = DROPOUT.on(ctx);
         Box::new(move |ctx| {
-            ops::dropout(ctx, ops::DropoutArgs { x: &x, out: &out, dropout: DROPOUT })
+            ops::dropout(ctx, ops::DropoutArgs { x: &x, out: &out, dropout: &dropout })
         })
     })
 }
