@@ -27,8 +27,8 @@ const HELIUM: &[(&str, &str)] = &[
 ];
 
 /// All, the more capable of a machine after the less capable.
-pub static ISAS: [Isa; 11] = [
-    isa("scalar", "every one, among them RV32 and Cortex-M0+", COMPILED),
+pub static ISAS: [Isa; 12] = [
+    isa("scalar", "every one, among them Cortex-M0+", COMPILED),
     isa("avx2", "x86-64", "vpmaddubsw ymm"),
     isa("avx-vnni", "x86-64", "vpdpbusd ymm"),
     isa("avx512-vnni", "x86-64", "vpdpbusd zmm").with(AVX512),
@@ -38,6 +38,7 @@ pub static ISAS: [Isa; 11] = [
     isa("i8mm", "64-bit Arm", "smmla"),
     isa("cortex-m-dsp", "Cortex-M4, M7, M33, M35P", "smlad"),
     isa("cortex-m-helium", "Cortex-M52, M55, M85", "vmladava").with(HELIUM),
+    isa("rv32im", "RV32", "mul"),
     isa("simd128", "WebAssembly", "i32x4.dot_i16x8_s"),
 ];
 

@@ -1,6 +1,8 @@
 //! A table of the operations for one instruction set, and the macro that makes one.
 
 use super::Isa;
+#[cfg(any(target_arch = "riscv32", test))]
+use super::riscv32::Sums;
 use crate::format::{Activation, HalfMatrix, Int8Matrix, Norm};
 use crate::ops::{Activations, Row, SoftmaxScales, Weights, WordRow};
 
@@ -20,6 +22,20 @@ pub struct Kernels {
     pub(super) activate: unsafe fn(&mut [f32], Activation),
     pub(super) add_row: unsafe fn(&[f32], &mut [f32]),
     pub(super) linear_half: unsafe fn(&[f32], &HalfMatrix<'_>, &mut [f32]),
+    /// For processors without floats.
+    #[cfg(any(target_arch = "riscv32", test))]
+    pub(super) sums: Option<SumKernels>,
+}
+
+/// Products that are quantized next, without floats between. Where they serve for a matrix, they give
+/// the bits of `linear`, `activate` and `quantize_row` one after the other.
+#[cfg(any(target_arch = "riscv32", test))]
+#[derive(Clone, Copy)]
+pub(crate) struct SumKernels {
+    /// Writes the sums \[R, N\] of quantized rows and a matrix in panels.
+    pub products: fn(&Activations<'_>, &Int8Matrix<'_>, &mut [i32]),
+    /// Quantizes columns of rows, each into as many bytes; gives their scales.
+    pub quantize: fn(Sums<'_>, &mut [i8], usize, &mut [f32]),
 }
 
 impl Kernels {
@@ -44,6 +60,12 @@ impl Kernels {
     #[must_use]
     pub fn isa(&self) -> &'static Isa {
         self.isa
+    }
+
+    /// Products that are quantized as sums, if it has them.
+    #[cfg(any(target_arch = "riscv32", test))]
+    pub(crate) fn sums(&self) -> Option<SumKernels> {
+        self.sums
     }
 
     /// Its name, as `BERT_ARCH` takes it.
@@ -119,6 +141,7 @@ macro_rules! table {
             store_row: $store:path,
             softmax_rows: $softmax:path,
             activate: $activate:path,
+            $(sums: ($products:path, $quantize_sums:path),)?
         }
     ) => {
         $(#[$doc])*
@@ -165,8 +188,21 @@ macro_rules! table {
                 activate: activate_,
                 add_row,
                 linear_half,
+                #[cfg(any(target_arch = "riscv32", test))]
+                sums: $crate::arch::kernels::sums!($($products, $quantize_sums)?),
             }
         };
+    };
+}
+
+/// The products of a table that are quantized as sums, if it has them.
+#[cfg(any(target_arch = "riscv32", test))]
+macro_rules! sums {
+    () => {
+        None
+    };
+    ($products:path, $quantize:path) => {
+        Some($crate::arch::kernels::SumKernels { products: $products, quantize: $quantize })
     };
 }
 
@@ -189,4 +225,6 @@ macro_rules! compile {
     };
 }
 
+#[cfg(any(target_arch = "riscv32", test))]
+pub(super) use sums;
 pub(super) use {compile, table};

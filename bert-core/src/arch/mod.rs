@@ -27,6 +27,8 @@ mod kernels;
     all(target_arch = "wasm32", target_feature = "simd128"),
 ))]
 mod panels;
+#[cfg(any(target_arch = "riscv32", test))]
+mod riscv32;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +36,8 @@ mod x86;
 
 pub use isa::{COMPILED, ISAS, Isa};
 pub use kernels::Kernels;
+#[cfg(any(target_arch = "riscv32", test))]
+pub(crate) use {kernels::SumKernels, riscv32::Sums};
 
 use crate::Error;
 use kernels::table;
@@ -50,6 +54,9 @@ cfg_select! {
     }
     all(target_arch = "wasm32", target_feature = "simd128") => {
         use wasm as native;
+    }
+    target_arch = "riscv32" => {
+        use riscv32 as native;
     }
     _ => {
         /// Nothing beside the definition.

@@ -1,0 +1,131 @@
+//! RV32IM, which has no floats: integers wherever the result is proven to be that of the definition.
+//!
+//! Compiled for that target, and on every other one for tests.
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+mod gelu;
+mod products;
+mod sums;
+
+#[cfg(target_arch = "riscv32")]
+use super::Kernels;
+use super::kernels::table;
+use crate::format::{Activation, Int8Matrix, Layout};
+use crate::ops::{self, Activations};
+
+pub(crate) use sums::Sums;
+
+table! {
+    /// Two products in one multiplication, and integers in place of most floats.
+    pub(crate) static INTEGERS = "rv32im" {
+        attributes: [],
+        gemm: products::gemm,
+        linear: linear,
+        quantize_row: quantize_row,
+        store_row: ops::store_row,
+        softmax_rows: ops::softmax_rows,
+        activate: activate,
+        sums: (sums::products, sums::quantize),
+    }
+}
+
+/// The tables that this machine runs: it has what it was compiled for.
+#[cfg(target_arch = "riscv32")]
+pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
+    core::iter::once(&INTEGERS)
+}
+
+/// As [`ops::linear`].
+fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]) {
+    if matrix.layout != Layout::Panels {
+        return ops::linear(q, scales, matrix, out);
+    }
+    let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
+    sums::products(&q, matrix, bytemuck::cast_slice_mut(out));
+    for (out, s) in out.chunks_exact_mut(matrix.rows).zip(scales) {
+        for ((out, t), bias) in out.iter_mut().zip(matrix.scales.iter()).zip(matrix.biases.iter()) {
+            *out = out.to_bits() as i32 as f32 * (s * t) + bias;
+        }
+    }
+}
+
+/// As [`ops::activate`]; not inlined, since it is called for rows and for single values.
+#[inline(never)]
+fn activate(x: &mut [f32], activation: Activation) {
+    ops::activate(x, activation);
+}
+
+/// As [`ops::quantize_row`].
+#[inline(never)]
+fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
+    ops::quantize_row(x, q)
+}
+
+/// The upper half of a product.
+#[inline(always)]
+fn high(a: i32, b: i32) -> i32 {
+    ((a as i64 * b as i64) >> 32) as i32
+}
+
+/// The exponent of a float; that of subnormal numbers and zeros is 1.
+#[inline(always)]
+fn exponent(bits: u32) -> i32 {
+    ((bits << 1 >> 24) as i32).max(1)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::arch::SCALAR;
+    use crate::{Model, Rows, ScratchVec, Session};
+
+    use super::common::{FloatModel, HeadKind, Random, Sizes};
+
+    /// Whole models, in both layouts, at any address, with every size of scratch.
+    #[test]
+    fn models_have_the_bits_of_the_definition() {
+        let s = Sizes::SMALL;
+        let tiny = Sizes { vocabulary: 500, ..Sizes::BERT_TINY };
+        let variants = [
+            s,
+            Sizes { hidden: 30, heads: 3, feed_forward: 47, labels: 2, tags: 3, ..s },
+            Sizes { hidden: 96, heads: 2, feed_forward: 530, max_length: 70, ..s },
+            Sizes { layers: 1, hidden: 128, heads: 1, feed_forward: 17, ..s },
+            tiny,
+            Sizes { head: HeadKind::Span, activation: bert_core::Activation::GeluTanh, ..s },
+            Sizes { head: HeadKind::Span, activation: bert_core::Activation::Relu, ..s },
+        ];
+        for (seed, sizes) in variants.into_iter().enumerate() {
+            for layout in [bert_core::format::Layout::Panels, bert_core::format::Layout::Rows] {
+                let built = FloatModel::random(sizes, seed as u64).build_with(layout);
+                let mut file = ScratchVec::new(built.len() + 1);
+                for at in [0, 1] {
+                    file[at..at + built.len()].copy_from_slice(&built);
+                    let model = Model::parse(&file[at..at + built.len()]).unwrap();
+                    for room in
+                        [model.scratch_bytes(sizes.max_length), ScratchVec::of(&model).len()]
+                    {
+                        let mut memory = ScratchVec::new(room);
+                        let mut session = Session::new(&model, &mut memory).unwrap();
+                        for count in [1, 2, 5, 16, 17, sizes.max_length] {
+                            let mut random = Random(count as u64);
+                            let ids: Vec<u32> =
+                                (0..count).map(|_| random.below(sizes.vocabulary) as u32).collect();
+                            let mut outputs = [&SCALAR, &INTEGERS].map(|kernels| {
+                                session.use_kernels(kernels);
+                                let output = session.run(&ids, &[], Rows::All).unwrap().hidden();
+                                output.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+                            });
+                            let [expected, found] = &mut outputs;
+                            assert!(expected == found, "{sizes:?} {layout:?} {at} {room} {count}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
