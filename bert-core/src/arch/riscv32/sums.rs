@@ -53,7 +53,7 @@ pub(crate) struct Sums<'a> {
 
 /// Writes the sums \[R, N\] of quantized rows and a matrix.
 pub(super) fn products(q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [i32]) {
-    super::products::products(q, &matrix.operand(), out, matrix.rows);
+    super::products::products(q, &matrix.operand(), out, matrix.rows, true);
 }
 
 /// As [`crate::ops::linear`] behind the sum, [`crate::ops::activate`], and [`crate::ops::quantize_row`] of
