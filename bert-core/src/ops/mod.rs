@@ -28,7 +28,7 @@ pub use pool::{add_row, divide_row, l2_normalize_row};
 pub(crate) use quantize_row::SMALLEST;
 pub use quantize_row::quantize_row;
 pub use residual::{GROUP, load_row, store_row};
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "riscv32", test))]
 pub(crate) use softmax::levels;
 pub use softmax::{SoftmaxScales, combine_row, softmax_rows};
 

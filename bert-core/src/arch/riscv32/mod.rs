@@ -2,12 +2,15 @@
 //!
 //! Compiled for that target, and on every other one for tests.
 
+mod bits;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+mod exp;
 mod gelu;
 mod products;
+mod softmax;
 mod sums;
 
 #[cfg(target_arch = "riscv32")]
@@ -26,7 +29,7 @@ table! {
         linear: linear,
         quantize_row: quantize_row,
         store_row: ops::store_row,
-        softmax_rows: ops::softmax_rows,
+        softmax_rows: softmax::softmax_rows,
         activate: activate,
         sums: (sums::products, sums::quantize),
     }
