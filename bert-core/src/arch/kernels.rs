@@ -107,7 +107,7 @@ methods! {
     linear_half(x: &[f32], matrix: &HalfMatrix<'_>, out: &mut [f32]);
 }
 
-/// A static table of an instruction set of [`super::ISAS`]: two to six operations by hand, the rest
+/// A static table of an instruction set of [`super::ISAS`]: two to eight operations by hand, the rest
 /// the definitions compiled under `attributes`.
 macro_rules! table {
     (
@@ -141,7 +141,37 @@ macro_rules! table {
             store_row: $store:path,
             softmax_rows: $softmax:path,
             activate: $activate:path,
-            $(sums: ($products:path, $quantize_sums:path),)?
+        }
+    ) => {
+        $crate::arch::kernels::table! {
+            $(#[$doc])*
+            $visibility static $static = $name {
+                attributes: [$($attribute),*],
+                gemm: $gemm,
+                linear: $linear,
+                quantize_row: $quantize,
+                store_row: $store,
+                softmax_rows: $softmax,
+                activate: $activate,
+                load_row: $crate::ops::load_row,
+                combine_row: $crate::ops::combine_row,
+                sums: None,
+            }
+        }
+    };
+    (
+        $(#[$doc:meta])*
+        $visibility:vis static $static:ident = $name:literal {
+            attributes: [$($attribute:meta),*],
+            gemm: $gemm:path,
+            linear: $linear:path,
+            quantize_row: $quantize:path,
+            store_row: $store:path,
+            softmax_rows: $softmax:path,
+            activate: $activate:path,
+            load_row: $load:path,
+            combine_row: $combine:path,
+            sums: $sums:expr,
         }
     ) => {
         $(#[$doc])*
@@ -162,11 +192,11 @@ macro_rules! table {
                 quantize_row_ = $quantize, (x: &[f32], q: &mut [i8]) -> f32;
                 store_row_ = $store,
                     (x: &[f32], q: &mut [i8], scales: &mut [f32]);
-                load_row = $crate::ops::load_row, (q: &[i8], scales: &[f32], x: &mut [f32]);
+                load_row_ = $load, (q: &[i8], scales: &[f32], x: &mut [f32]);
                 softmax_rows_ = $softmax,
                     (scores: &mut [f32], scales: &SoftmaxScales<'_>, factors: &mut [f32],
                      digits: &mut [i8]);
-                combine_row = $crate::ops::combine_row,
+                combine_row_ = $combine,
                     (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
                 activate_ = $activate, (x: &mut [f32], activation: Activation);
                 add_row = $crate::ops::add_row, (x: &[f32], out: &mut [f32]);
@@ -182,27 +212,16 @@ macro_rules! table {
                 add_norm_row,
                 quantize_row: quantize_row_,
                 store_row: store_row_,
-                load_row,
+                load_row: load_row_,
                 softmax_rows: softmax_rows_,
-                combine_row,
+                combine_row: combine_row_,
                 activate: activate_,
                 add_row,
                 linear_half,
                 #[cfg(any(target_arch = "riscv32", test))]
-                sums: $crate::arch::kernels::sums!($($products, $quantize_sums)?),
+                sums: $sums,
             }
         };
-    };
-}
-
-/// The products of a table that are quantized as sums, if it has them.
-#[cfg(any(target_arch = "riscv32", test))]
-macro_rules! sums {
-    () => {
-        None
-    };
-    ($products:path, $quantize:path) => {
-        Some($crate::arch::kernels::SumKernels { products: $products, quantize: $quantize })
     };
 }
 
@@ -225,6 +244,4 @@ macro_rules! compile {
     };
 }
 
-#[cfg(any(target_arch = "riscv32", test))]
-pub(super) use sums;
 pub(super) use {compile, table};

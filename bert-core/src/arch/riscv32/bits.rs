@@ -75,6 +75,36 @@ pub(super) fn upper(a: u32, b: u32) -> u32 {
     ((a as u64 * b as u64) >> 32) as u32
 }
 
+/// The bits of the product of two finite floats from 0 up, if they are certain and all have exponents.
+#[inline(always)]
+pub(super) fn multiply(a: u32, b: u32) -> Option<u32> {
+    let [of_a, of_b] = [a, b].map(exponent);
+    if of_a == 0 || of_b == 0 {
+        return None;
+    }
+    let (fraction, less) = product(fraction(a), fraction(b))?;
+    packed(fraction, (of_a + of_b).wrapping_sub(126 + less))
+}
+
+/// The bits of n as a float, rounded, times a finite float from 0 up, if they are certain and all have
+/// exponents.
+#[inline(always)]
+pub(super) fn times(n: i32, x: u32) -> Option<u32> {
+    if n == 0 || exponent(x) == 0 {
+        return None;
+    }
+    let (whole, left) = normalized(n.unsigned_abs());
+    let (fraction, less) = product(rounded_from(whole, true)?, fraction(x))?;
+    let bits = packed(fraction, (exponent(x) + 32).wrapping_sub(left + less))?;
+    Some(bits | n as u32 & 1 << 31)
+}
+
+/// As [`float`], if there is such an exponent.
+#[inline(always)]
+fn packed(fraction: u32, exponent: u32) -> Option<u32> {
+    if exponent.wrapping_sub(1) < 254 { Some(float(fraction, exponent)) } else { None }
+}
+
 /// A positive float to multiply with and round: the reciprocal of [`crate::ops::quantize_row`].
 #[derive(Clone, Copy)]
 pub(super) struct Factor {

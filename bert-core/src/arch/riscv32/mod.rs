@@ -10,12 +10,13 @@ mod common;
 mod exp;
 mod gelu;
 mod products;
+mod rows;
 mod softmax;
 mod sums;
 
 #[cfg(target_arch = "riscv32")]
 use super::Kernels;
-use super::kernels::table;
+use super::kernels::{SumKernels, table};
 use crate::format::{Activation, Int8Matrix, Layout};
 use crate::ops::{self, Activations};
 
@@ -27,11 +28,13 @@ table! {
         attributes: [],
         gemm: products::gemm,
         linear: linear,
-        quantize_row: quantize_row,
-        store_row: ops::store_row,
+        quantize_row: rows::quantize_row,
+        store_row: rows::store_row,
         softmax_rows: softmax::softmax_rows,
         activate: activate,
-        sums: (sums::products, sums::quantize),
+        load_row: rows::load_row,
+        combine_row: rows::combine_row,
+        sums: Some(SumKernels { products: sums::products, quantize: sums::quantize }),
     }
 }
 
@@ -48,10 +51,8 @@ fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mu
     }
     let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
     sums::products(&q, matrix, bytemuck::cast_slice_mut(out));
-    for (out, s) in out.chunks_exact_mut(matrix.rows).zip(scales) {
-        for ((out, t), bias) in out.iter_mut().zip(matrix.scales.iter()).zip(matrix.biases.iter()) {
-            *out = out.to_bits() as i32 as f32 * (s * t) + bias;
-        }
+    for (row, s) in out.chunks_exact_mut(matrix.rows).zip(scales) {
+        rows::scale_row(row, *s, matrix.scales.iter(), matrix.biases.iter());
     }
 }
 
@@ -59,12 +60,6 @@ fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mu
 #[inline(never)]
 fn activate(x: &mut [f32], activation: Activation) {
     ops::activate(x, activation);
-}
-
-/// As [`ops::quantize_row`].
-#[inline(never)]
-fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
-    ops::quantize_row(x, q)
 }
 
 /// The upper half of a product.

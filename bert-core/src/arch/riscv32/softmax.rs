@@ -1,6 +1,6 @@
 //! As [`crate::ops::softmax_rows`], with the floats of a row made in integers.
 
-use super::bits::{Factor, exponent, float, fraction, normalized, product};
+use super::bits::{Factor, multiply, times};
 use super::exp;
 use crate::math::{max, round_to_int, sum};
 use crate::ops::{ROW_ALIGN, SMALLEST, SoftmaxScales, levels};
@@ -31,8 +31,9 @@ fn softmax_row(
     let tokens = scores.len();
     for (x, key) in scores.iter_mut().zip(scales.keys) {
         let d = x.to_bits() as i32;
-        *x = match score(d, query, *key) {
-            Some(x) => x,
+        let scale = multiply(query.to_bits(), key.to_bits());
+        *x = match scale.and_then(|scale| times(d, scale)) {
+            Some(x) => f32::from_bits(x),
             None => d as f32 * (query * key),
         };
     }
@@ -75,40 +76,6 @@ fn softmax_row(
 #[inline(never)]
 fn by_definition(x: f32, largest: f32) -> f32 {
     crate::math::exp(x - largest)
-}
-
-/// d · (query · key), if its bits are certain.
-#[inline(always)]
-fn score(d: i32, query: f32, key: f32) -> Option<f32> {
-    let magnitude = d.unsigned_abs();
-    // A larger one would be rounded.
-    if magnitude.wrapping_sub(1) >= (1 << 24) - 1 {
-        return None;
-    }
-    let scale = multiply(query.to_bits(), key.to_bits())?;
-    let (whole, left) = normalized(magnitude);
-    let (fraction, less) = product(whole, fraction(scale))?;
-    let exponent = (exponent(scale) + 32).wrapping_sub(left + less);
-    if exponent.wrapping_sub(1) >= 254 {
-        return None;
-    }
-    Some(f32::from_bits(float(fraction, exponent) | d as u32 & 1 << 31))
-}
-
-/// The bits of the product of two positive floats, if they are certain.
-#[inline(always)]
-fn multiply(a: u32, b: u32) -> Option<u32> {
-    let [of_a, of_b] = [a, b].map(exponent);
-    // Zeros, and what has no exponent.
-    if of_a == 0 || of_b == 0 {
-        return None;
-    }
-    let (fraction, less) = product(fraction(a), fraction(b))?;
-    let exponent = (of_a + of_b).wrapping_sub(126 + less);
-    if exponent.wrapping_sub(1) >= 254 {
-        return None;
-    }
-    Some(float(fraction, exponent))
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ impl<'a> Channels<'a> {
         if let Some(activation) = activation {
             super::activate(x, activation);
         }
-        super::quantize_row(x, q)
+        super::rows::quantize_row(x, q)
     }
 
     /// The rows that integers serve for.
