@@ -106,8 +106,8 @@ mod tests {
         };
         let ordinary = random.below(8) != 0;
         let value = |random: &mut Random| match value(random) {
-            x if ordinary && !(x.abs() < 1e37) => 1.0,
-            x => x,
+            x if x.abs() < 1e37 || !ordinary => x,
+            _ => 1.0,
         };
         (0..count).map(|_| value(random)).collect()
     }

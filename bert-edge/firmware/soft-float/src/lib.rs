@@ -40,14 +40,17 @@ pub fn add(a: u32, b: u32) -> u32 {
         return add_rare(a, b);
     }
     let large = (a << 8 | SIGN) >> (31 - FRACTION - GUARD);
-    let other = (b << 8 | SIGN) >> (31 - FRACTION - GUARD);
+    let mut other = (b << 8 | SIGN) >> (31 - FRACTION - GUARD);
     let distance = exponent - small;
-    if distance > FRACTION + 2 {
+    if distance <= GUARD {
+        other >>= distance;
+    } else if distance > FRACTION + 2 {
         return a;
+    } else {
+        // What falls off leaves a bit, that it was there.
+        let kept = other >> distance;
+        other = kept | u32::from(kept << distance != other);
     }
-    // What falls off leaves a bit, that it was there.
-    let lost = other & ((1 << distance) - 1);
-    let other = other >> distance | u32::from(lost != 0);
     let mut sum;
     if (a ^ b) & SIGN == 0 {
         sum = large + other;
@@ -62,11 +65,12 @@ pub fn add(a: u32, b: u32) -> u32 {
         }
         while sum < TOP {
             sum <<= 1;
-            exponent -= 1;
-            if exponent == 0 {
-                // Subnormal, and exact: so near each other no bits of the smaller one fell off.
-                return a & SIGN | sum >> (GUARD + 1);
-            }
+            exponent = exponent.wrapping_sub(1);
+        }
+        let below = 0u32.wrapping_sub(exponent);
+        if below < 32 {
+            // Subnormal, and exact: so near each other no bits of the smaller one fell off.
+            return a & SIGN | sum >> (GUARD + 1 + below);
         }
     }
     a & SIGN | packed(exponent, sum, GUARD)
