@@ -107,7 +107,7 @@ methods! {
     linear_half(x: &[f32], matrix: &HalfMatrix<'_>, out: &mut [f32]);
 }
 
-/// A static table of an instruction set of [`super::ISAS`]: two to eight operations by hand, the rest
+/// A static table of an instruction set of [`super::ISAS`]: two to ten operations by hand, the rest
 /// the definitions compiled under `attributes`.
 macro_rules! table {
     (
@@ -155,6 +155,8 @@ macro_rules! table {
                 activate: $activate,
                 load_row: $crate::ops::load_row,
                 combine_row: $crate::ops::combine_row,
+                layer_norm_row: $crate::ops::layer_norm_row,
+                add_norm_row: $crate::ops::add_norm_row,
                 sums: None,
             }
         }
@@ -171,6 +173,8 @@ macro_rules! table {
             activate: $activate:path,
             load_row: $load:path,
             combine_row: $combine:path,
+            layer_norm_row: $layer_norm:path,
+            add_norm_row: $add_norm:path,
             sums: $sums:expr,
         }
     ) => {
@@ -185,9 +189,9 @@ macro_rules! table {
                     (q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]);
                 embedding_row = $crate::ops::embedding_row,
                     (word: WordRow<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
-                layer_norm_row = $crate::ops::layer_norm_row,
+                layer_norm_row_ = $layer_norm,
                     (x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
-                add_norm_row = $crate::ops::add_norm_row,
+                add_norm_row_ = $add_norm,
                     (x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32);
                 quantize_row_ = $quantize, (x: &[f32], q: &mut [i8]) -> f32;
                 store_row_ = $store,
@@ -208,8 +212,8 @@ macro_rules! table {
                 gemm: gemm_,
                 linear: linear_,
                 embedding_row,
-                layer_norm_row,
-                add_norm_row,
+                layer_norm_row: layer_norm_row_,
+                add_norm_row: add_norm_row_,
                 quantize_row: quantize_row_,
                 store_row: store_row_,
                 load_row: load_row_,

@@ -9,6 +9,9 @@
 const LAST: u32 = 0xFF;
 const HALF: u32 = 0x80;
 
+/// The sign of a float, and the first bit of a fraction.
+pub(super) const SIGN: u32 = 1 << 31;
+
 /// The exponent of a float's bits, as they have it.
 #[inline(always)]
 pub(super) fn exponent(bits: u32) -> u32 {
@@ -18,7 +21,7 @@ pub(super) fn exponent(bits: u32) -> u32 {
 /// The fraction of a float that has an exponent.
 #[inline(always)]
 pub(super) fn fraction(bits: u32) -> u32 {
-    bits << 8 | 1 << 31
+    bits << 8 | SIGN
 }
 
 /// The bits of a positive float M · 2^(exponent − 158).
@@ -75,7 +78,8 @@ pub(super) fn upper(a: u32, b: u32) -> u32 {
     ((a as u64 * b as u64) >> 32) as u32
 }
 
-/// The bits of the product of two finite floats from 0 up, if they are certain and all have exponents.
+/// The bits of the magnitude of the product of two finite floats, if they are certain and all have
+/// exponents.
 #[inline(always)]
 pub(super) fn multiply(a: u32, b: u32) -> Option<u32> {
     let [of_a, of_b] = [a, b].map(exponent);
@@ -84,6 +88,24 @@ pub(super) fn multiply(a: u32, b: u32) -> Option<u32> {
     }
     let (fraction, less) = product(fraction(a), fraction(b))?;
     packed(fraction, (of_a + of_b).wrapping_sub(126 + less))
+}
+
+/// The bits of the sum of two finite floats from 0 up, if they are certain; a zero has no sign.
+#[inline(always)]
+pub(super) fn add(a: u32, b: u32) -> Option<u32> {
+    let (a, b) = if a < b { (b, a) } else { (a, b) };
+    let (of_a, of_b) = (exponent(a), exponent(b));
+    if of_b == 0 {
+        return if b == 0 { Some(a) } else { None };
+    }
+    let distance = of_a - of_b;
+    if distance > 25 {
+        return Some(a);
+    }
+    // Room for a carry, behind which seven zeros of the smaller number are left.
+    let sum = (fraction(a) >> 1) + (fraction(b) >> 1 >> distance);
+    let carry = sum >> 31;
+    packed(rounded_from(sum << (carry ^ 1), distance <= 7)?, of_a + carry)
 }
 
 /// The bits of n as a float, rounded, times a finite float from 0 up, if they are certain and all have
@@ -96,7 +118,7 @@ pub(super) fn times(n: i32, x: u32) -> Option<u32> {
     let (whole, left) = normalized(n.unsigned_abs());
     let (fraction, less) = product(rounded_from(whole, true)?, fraction(x))?;
     let bits = packed(fraction, (exponent(x) + 32).wrapping_sub(left + less))?;
-    Some(bits | n as u32 & 1 << 31)
+    Some(bits | n as u32 & SIGN)
 }
 
 /// As [`float`], if there is such an exponent.

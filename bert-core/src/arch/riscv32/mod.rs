@@ -9,6 +9,7 @@ mod bits;
 mod common;
 mod exp;
 mod gelu;
+mod norm;
 mod products;
 mod rows;
 mod softmax;
@@ -34,6 +35,8 @@ table! {
         activate: activate,
         load_row: rows::load_row,
         combine_row: rows::combine_row,
+        layer_norm_row: norm::layer_norm_row,
+        add_norm_row: norm::add_norm_row,
         sums: Some(SumKernels { products: sums::products, quantize: sums::quantize }),
     }
 }

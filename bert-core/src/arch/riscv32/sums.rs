@@ -8,6 +8,7 @@
 //! With exponents of two powers as in floats: t = T · 2^(Eₜ − 157), b = B · 2^(E_b − 156) for all channels,
 //! s = S · 2^(Eₛ − 157), P = T·S / 2³¹, v = (sum · 2^L) · P / 2³² and x = v · 2^F + B · 2^G.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::{exponent, gelu, high};
@@ -170,7 +171,8 @@ impl<'a> Channels<'a> {
         stride: usize,
     ) {
         let width = self.matrix.rows;
-        let mut room = [[0i32; 2]; CHANNELS];
+        // Not zeroed: that would be a sixth of the work on the narrow columns of a head.
+        let mut room = [const { MaybeUninit::uninit() }; CHANNELS];
         let blocks = self.scales.chunks(CHANNELS).zip(self.biases.chunks(CHANNELS));
         let columns = |r: usize, first: usize, count: usize| {
             let start = r * width + self.columns.start + first;
@@ -187,12 +189,8 @@ impl<'a> Channels<'a> {
             row.settle::<GELU>(self, &sums[columns(r, 0, self.columns.len())]);
         }
         for (b, (scales, biases)) in blocks.enumerate() {
-            // Of one block the numbers are there still.
             let first = b * CHANNELS;
-            let block = match self.columns.len() <= CHANNELS {
-                true => &room[..scales.len()],
-                false => self.fixed(scales, biases, &mut room),
-            };
+            let block = self.fixed(scales, biases, &mut room);
             for (r, row) in rows.iter().enumerate().filter(|(_, row)| row.certain) {
                 let q = &mut q[r * stride + first..][..block.len()];
                 let sums = &sums[columns(r, first, block.len())];
@@ -206,7 +204,7 @@ impl<'a> Channels<'a> {
         &self,
         scales: &[u32],
         biases: &[u32],
-        room: &'r mut [[i32; 2]; CHANNELS],
+        room: &'r mut [MaybeUninit<[i32; 2]>; CHANNELS],
     ) -> &'r [[i32; 2]] {
         let part = |word: u32, bits: u32, largest: i32| {
             let word = u32::from_le(word);
@@ -217,9 +215,10 @@ impl<'a> Channels<'a> {
         for ((room, &scale), &bias) in room.iter_mut().zip(scales).zip(biases) {
             let magnitude = part(bias, 6, self.bias);
             let sign = u32::from_le(bias) as i32 >> 31;
-            *room = [part(scale, 7, self.scale), (magnitude ^ sign) - sign];
+            room.write([part(scale, 7, self.scale), (magnitude ^ sign) - sign]);
         }
-        &room[..scales.len()]
+        // SAFETY: there are as many biases as scales, and as much room at least: so many were written.
+        unsafe { room[..scales.len()].assume_init_ref() }
     }
 }
 
