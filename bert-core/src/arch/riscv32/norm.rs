@@ -36,7 +36,8 @@ pub(super) fn layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32) {
 }
 
 /// As [`crate::math::sum`] of the values themselves.
-fn sum(x: &[f32]) -> f32 {
+#[inline(never)]
+pub(super) fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0f32; LANES];
     let (first, rest) = x.split_at(LANES.min(x.len()));
     for (lane, x) in lanes.iter_mut().zip(first) {

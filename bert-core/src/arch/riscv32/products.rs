@@ -24,8 +24,10 @@ const HALF: u32 = 1 << 15;
 /// What the magnitudes of four inputs may be together: 255 · 128 < 2¹⁵.
 const MOST: i32 = 255;
 
-/// A quad of inputs of P pairs of rows.
-type Packed<const P: usize> = [[u32; P]; QUAD];
+/// Pairs of rows of a tile.
+const PAIRS: usize = ROWS / 2;
+/// A quad of inputs of the pairs of rows.
+type Packed = [[u32; PAIRS]; QUAD];
 /// Four weights of each channel of a panel, tile by tile: \[tile\]\[channel\]\[input\].
 type PanelQuad = [[[i8; QUAD]; TILE]; PANEL / TILE];
 
@@ -51,45 +53,40 @@ pub(super) fn products(
     out.fill(0);
     let rows = a.values.chunks(ROWS * a.stride).zip(out.chunks_mut(ROWS * width));
     for (inputs, out) in rows {
-        if inputs.len() > 2 * a.stride {
-            tile_rows::<2>(inputs, a.stride, w, out, width, small);
-        } else {
-            tile_rows::<1>(inputs, a.stride, w, out, width, false);
-        }
+        tile_rows(Activations { values: inputs, ..*a }, w, out, width, small);
     }
 }
 
-/// Adds the products of at most 2 P rows.
+/// Adds the products of at most [`ROWS`] rows.
 #[inline(never)]
-fn tile_rows<const P: usize>(
-    inputs: &[i8],
-    stride: usize,
-    w: &Weights<'_>,
-    out: &mut [i32],
-    width: usize,
-    small: bool,
-) {
+fn tile_rows(a: Activations<'_>, w: &Weights<'_>, out: &mut [i32], width: usize, small: bool) {
     let quads = w.depth.div_ceil(QUAD);
-    let mut room = [const { MaybeUninit::<Packed<P>>::uninit() }; PIECE];
+    let tile_sums = match (a.values.len() > 2 * a.stride, small) {
+        (false, _) => tile_sums::<1, 2>,
+        (true, false) => tile_sums::<2, 2>,
+        (true, true) => tile_sums::<2, 1>,
+    };
+    let mut room = [const { MaybeUninit::<Packed>::uninit() }; PIECE];
     for first in (0..quads).step_by(PIECE) {
         let room = &mut room[..PIECE.min(quads - first)];
-        for pair in 0..P {
-            let [low, high] = [2 * pair, 2 * pair + 1].map(|r| {
-                let row = inputs.get(r * stride + first * QUAD..);
-                row.map_or(&[][..], |row| row.as_chunks::<QUAD>().0)
-            });
-            // Zeros are multiplied where there is no row.
-            let mut high = high.iter();
-            for (quad, (packed, low)) in room.iter_mut().zip(low).enumerate() {
-                let mut low = low.map(i32::from);
-                let mut high = high.next().map_or([0; QUAD], |high| high.map(i32::from));
+        for pair in 0..PAIRS {
+            let row = |r: usize| {
+                let row = a.values.get(r * a.stride + first * QUAD..);
+                row.unwrap_or(&[]).as_chunks::<QUAD>().0
+            };
+            let (low, high) = (row(2 * pair), row(2 * pair + 1));
+            for (quad, packed) in room.iter_mut().enumerate() {
+                // Zeros where there is no row.
+                let inputs =
+                    |row: &[[i8; QUAD]]| row.get(quad).map_or([0; QUAD], |q| q.map(i32::from));
+                let (mut low, mut high) = (inputs(low), inputs(high));
                 if small && !(fit(&low) && fit(&high)) {
                     let outs = out[2 * pair * width..].chunks_mut(width);
                     for (inputs, out) in [&mut low, &mut high].into_iter().zip(outs) {
                         take_away(inputs, w, first + quad, out);
                     }
                 }
-                let packed = packed.as_mut_ptr().cast::<[u32; P]>();
+                let packed = packed.as_mut_ptr().cast::<[u32; PAIRS]>();
                 for k in 0..QUAD {
                     let word = (low[k] as u32).wrapping_add((high[k] as u32) << 16);
                     // SAFETY: the quad has as many words for each of its inputs.
@@ -97,16 +94,23 @@ fn tile_rows<const P: usize>(
                 }
             }
         }
-        // SAFETY: the first row of every pair is there, and reaches as far as the weights do.
-        let packed = unsafe { &*(&raw const *room as *const [Packed<P>]) };
+        // SAFETY: every word of every pair was written.
+        let packed = unsafe { room.assume_init_ref() };
         for (panel, n) in w.values.chunks_exact(quads * QUAD * PANEL).zip((0..).step_by(PANEL)) {
             let panel = panel.as_chunks::<QUAD>().0.as_chunks::<TILE>().0.as_chunks().0;
             let panel: &[PanelQuad] = &panel[first..first + packed.len()];
-            let count = w.channels.saturating_sub(n).min(PANEL);
-            if small {
-                panel_sums::<P, 1>(packed, panel, &mut out[n..], width, count);
-            } else {
-                panel_sums::<P, 2>(packed, panel, &mut out[n..], width, count);
+            for (tile, n) in (n..w.channels).step_by(TILE).take(PANEL / TILE).enumerate() {
+                if w.channels - n >= TILE {
+                    tile_sums(packed, panel, tile, &mut out[n..], width);
+                    continue;
+                }
+                // What would be beyond the last channel is left out.
+                let mut room = [[0; TILE]; ROWS];
+                tile_sums(packed, panel, tile, room.as_flattened_mut(), TILE);
+                for (out, sums) in out[n..].chunks_mut(width).zip(room) {
+                    let sums = &sums[..w.channels - n];
+                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                }
             }
         }
     }
@@ -129,49 +133,31 @@ fn take_away(inputs: &mut [i32; QUAD], w: &Weights<'_>, quad: usize, out: &mut [
         let rest = *input - kept;
         fits -= kept.abs();
         *input = kept;
-        if rest == 0 {
-            continue;
-        }
-        let panels = w.values.chunks_exact(w.depth.div_ceil(QUAD) * QUAD * PANEL);
-        for (panel, out) in panels.zip(out[..w.channels].chunks_mut(PANEL)) {
-            let weights = panel[quad * QUAD * PANEL..].as_chunks::<QUAD>().0;
-            for (out, weights) in out.iter_mut().zip(weights) {
-                *out += rest * weights[k] as i32;
-            }
+        if rest != 0 {
+            multiply_input(rest, w, quad * QUAD + k, &mut out[..w.channels]);
         }
     }
 }
 
-/// Adds the sums of two rows of each of P pairs and the first `count` channels of a panel, where words
-/// of QUAD / G inputs fit together.
-#[inline(always)]
-fn panel_sums<const P: usize, const G: usize>(
-    packed: &[Packed<P>],
-    panel: &[PanelQuad],
-    out: &mut [i32],
-    width: usize,
-    count: usize,
-) {
-    for (tile, n) in (0..count).step_by(TILE).take(PANEL / TILE).enumerate() {
-        if count - n >= TILE {
-            tile_sums::<P, G>(packed, panel, tile, &mut out[n..], width);
-            continue;
-        }
-        // What would be beyond the last channel is left out.
-        let mut room = [[0; TILE]; ROWS];
-        tile_sums::<P, G>(packed, panel, tile, room.as_flattened_mut(), TILE);
-        for (out, sums) in out[n..].chunks_mut(width).zip(room) {
-            out.iter_mut().zip(&sums[..count - n]).for_each(|(out, sum)| *out += sum);
+/// Adds the products of one input, the k-th, to a row.
+#[inline(never)]
+fn multiply_input(input: i32, w: &Weights<'_>, k: usize, out: &mut [i32]) {
+    let first = Layout::Panels.place(w.depth, 0, k);
+    let panels = w.values.chunks_exact(w.depth.next_multiple_of(QUAD) * PANEL);
+    for (panel, out) in panels.zip(out.chunks_mut(PANEL)) {
+        for (out, weight) in out.iter_mut().zip(panel[first..].iter().step_by(QUAD)) {
+            *out += input * *weight as i32;
         }
     }
 }
 
-/// Adds the sums of two rows of each of P pairs and the channels of one tile, for the rows of `out`.
+/// Adds the sums of the rows of the first P pairs and the channels of one tile, for the rows of `out`;
+/// words of QUAD / G inputs fit together.
 ///
 /// Not inlined: what surrounds it would take its registers.
 #[inline(never)]
 fn tile_sums<const P: usize, const G: usize>(
-    packed: &[Packed<P>],
+    packed: &[Packed],
     panel: &[PanelQuad],
     tile: usize,
     out: &mut [i32],

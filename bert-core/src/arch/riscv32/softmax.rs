@@ -1,8 +1,8 @@
 //! As [`crate::ops::softmax_rows`], with the floats of a row made in integers.
 
 use super::bits::{Factor, multiply, times};
-use super::exp;
-use crate::math::{max, round_to_int, sum};
+use super::{exp, norm};
+use crate::math::{max, round_to_int};
 use crate::ops::{ROW_ALIGN, SMALLEST, SoftmaxScales, levels};
 
 /// As [`crate::ops::softmax_rows`].
@@ -44,7 +44,7 @@ fn softmax_row(
             None => by_definition(*x, largest),
         };
     }
-    let total = sum(scores, |p| p);
+    let total = norm::sum(scores);
     for (p, value) in scores.iter_mut().zip(scales.values) {
         *p = match multiply(p.to_bits(), value.to_bits()) {
             Some(bits) => f32::from_bits(bits),

@@ -61,27 +61,25 @@ pub(super) fn products(q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [
 /// the columns, for each row: `q` has rows of `stride` bytes, and `scales` gets theirs.
 pub(super) fn quantize(all: Sums<'_>, q: &mut [i8], stride: usize, scales: &mut [f32]) {
     let Sums { sums, scales: given, matrix, columns, activation } = all;
-    let channels = Channels::new(matrix, columns.clone());
+    let gelu = activation == Some(Activation::Gelu);
+    let integers = gelu || activation.is_none();
+    let channels = Channels::new(matrix, columns.clone(), gelu);
     let tiles = sums.chunks_mut(ROWS * matrix.rows).zip(q.chunks_mut(ROWS * stride));
     for ((sums, q), (given, scales)) in tiles.zip(given.chunks(ROWS).zip(scales.chunks_mut(ROWS))) {
-        let mut rows: [Row; ROWS] = core::array::from_fn(|r| match (given.get(r), activation) {
-            (Some(s), Some(Activation::Gelu)) => Row::new::<true>(*s, &channels),
-            (Some(s), None) => Row::new::<false>(*s, &channels),
-            _ => Row::default(),
-        });
-        match activation {
-            Some(Activation::Gelu) => channels.tile::<true>(&mut rows, sums, q, stride),
-            None => channels.tile::<false>(&mut rows, sums, q, stride),
-            Some(_) => {}
+        let mut rows = [Row::default(); ROWS];
+        for (row, s) in rows.iter_mut().zip(given) {
+            *row = Row::new(*s, &channels);
+            row.certain &= integers;
         }
+        channels.tile(&mut rows, sums, q, stride);
         let out = sums.chunks_exact_mut(matrix.rows).zip(q.chunks_exact_mut(stride));
-        for (((sums, q), row), (s, scale)) in out.zip(rows).zip(given.iter().zip(scales)) {
+        for (((sums, q), row), scale) in out.zip(&rows).zip(scales) {
             let sums = &mut sums[columns.clone()];
             *scale = if row.certain {
                 q[sums.len()..].fill(0);
                 row.largest / 127.0
             } else {
-                channels.by_definition(sums, *s, activation, q)
+                channels.by_definition(sums, row.s, activation, q)
             };
         }
     }
@@ -91,6 +89,8 @@ pub(super) fn quantize(all: Sums<'_>, q: &mut [i8], stride: usize, scales: &mut 
 struct Channels<'a> {
     matrix: &'a Int8Matrix<'a>,
     columns: Range<usize>,
+    /// Whether GELU is applied.
+    gelu: bool,
     /// t and b as bits; none where they lie at addresses that words cannot be read from.
     scales: &'a [u32],
     biases: &'a [u32],
@@ -102,7 +102,7 @@ struct Channels<'a> {
 }
 
 impl<'a> Channels<'a> {
-    fn new(matrix: &'a Int8Matrix<'a>, columns: Range<usize>) -> Self {
+    fn new(matrix: &'a Int8Matrix<'a>, columns: Range<usize>, gelu: bool) -> Self {
         let words = |bytes: &'a [[u8; 4]]| -> &'a [u32] {
             bytemuck::try_cast_slice(&bytes[columns.clone()]).unwrap_or(&[])
         };
@@ -118,6 +118,7 @@ impl<'a> Channels<'a> {
             bias: largest(biases),
             matrix,
             columns,
+            gelu,
             scales,
             biases,
         }
@@ -131,9 +132,9 @@ impl<'a> Channels<'a> {
 
     /// What the definition makes of it.
     #[inline(never)]
-    fn exact<const GELU: bool>(&self, sum: i32, s: f32, i: usize) -> f32 {
+    fn exact(&self, sum: i32, s: f32, i: usize) -> f32 {
         let mut x = [self.float(sum, s, i)];
-        if GELU {
+        if self.gelu {
             super::activate(&mut x, Activation::Gelu);
         }
         x[0]
@@ -163,13 +164,7 @@ impl<'a> Channels<'a> {
 
     /// The rows that integers serve for.
     #[inline(never)]
-    fn tile<const GELU: bool>(
-        &self,
-        rows: &mut [Row; ROWS],
-        sums: &[i32],
-        q: &mut [i8],
-        stride: usize,
-    ) {
+    fn tile(&self, rows: &mut [Row; ROWS], sums: &[i32], q: &mut [i8], stride: usize) {
         let width = self.matrix.rows;
         // Not zeroed: that would be a sixth of the work on the narrow columns of a head.
         let mut room = [const { MaybeUninit::uninit() }; CHANNELS];
@@ -182,11 +177,13 @@ impl<'a> Channels<'a> {
             let block = self.fixed(scales, biases, &mut room);
             for (r, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.certain) {
                 let sums = &sums[columns(r, b * CHANNELS, block.len())];
-                row.find_largest::<GELU>(sums, block, self.left, b * CHANNELS);
+                let find =
+                    if self.gelu { Row::find_largest::<true> } else { Row::find_largest::<false> };
+                find(row, sums, block, self.left, b * CHANNELS);
             }
         }
         for (r, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.certain) {
-            row.settle::<GELU>(self, &sums[columns(r, 0, self.columns.len())]);
+            row.settle(self, &sums[columns(r, 0, self.columns.len())]);
         }
         for (b, (scales, biases)) in blocks.enumerate() {
             let first = b * CHANNELS;
@@ -194,7 +191,8 @@ impl<'a> Channels<'a> {
             for (r, row) in rows.iter().enumerate().filter(|(_, row)| row.certain) {
                 let q = &mut q[r * stride + first..][..block.len()];
                 let sums = &sums[columns(r, first, block.len())];
-                row.round::<GELU>(self, sums, block, first, q);
+                let round = if self.gelu { Row::round::<true> } else { Row::round::<false> };
+                round(row, self, sums, block, first, q);
             }
         }
     }
@@ -253,12 +251,12 @@ struct Row {
 }
 
 impl Row {
-    fn new<const GELU: bool>(s: f32, channels: &Channels<'_>) -> Self {
+    fn new(s: f32, channels: &Channels<'_>) -> Self {
         let bits = s.to_bits();
         let scale = channels.scale + exponent(bits);
         let product = scale - 251 - channels.left as i32;
         let bias = channels.bias - 156;
-        let unit = if GELU { -gelu::POINT } else { product.max(bias) };
+        let unit = if channels.gelu { -gelu::POINT } else { product.max(bias) };
         let shift = |from: i32| (unit - from).clamp(0, 31) as u32;
         Row {
             certain: scale >= LEAST_SCALE && unit >= product && unit >= bias,
@@ -308,7 +306,7 @@ impl Row {
     }
 
     /// Asks the definition for the largest, and finds what the others are multiplied with.
-    fn settle<const GELU: bool>(&mut self, channels: &Channels<'_>, sums: &[i32]) {
+    fn settle(&mut self, channels: &Channels<'_>, sums: &[i32]) {
         self.certain = false;
         let size = self.top.max(-self.least);
         if self.top < LEAST_LARGEST {
@@ -318,7 +316,7 @@ impl Row {
         // the first three, and of |x|.
         let bias = 1 << 30 >> self.bias_shift;
         let error = ERROR + (size >> 21) + (bias >> 21) + 2;
-        let (most, error, apart) = if GELU {
+        let (most, error, apart) = if channels.gelu {
             let noise = gelu::error(size);
             // GELU rises by more than two thirds of what x does.
             (gelu::gelu(self.top), gelu::widened(error) + noise, 2 * error + 3 * noise)
@@ -328,9 +326,9 @@ impl Row {
         if self.second >= self.top - apart || error >= most >> 4 || most >= MOST_LARGEST {
             return;
         }
-        let exact = channels.exact::<GELU>(sums[self.at], self.s, self.at);
+        let exact = channels.exact(sums[self.at], self.s, self.at);
         self.largest = if exact < 0.0 { -exact } else { exact };
-        if self.largest < if GELU { LEAST_GELU } else { SMALLEST } {
+        if self.largest < if channels.gelu { LEAST_GELU } else { SMALLEST } {
             return;
         }
         self.inverse = 127.0 / self.largest;
@@ -360,7 +358,7 @@ impl Row {
             let y = if GELU { gelu::gelu(x) } else { x };
             let above = high(y << self.left, self.factor) + half;
             *q = if above & mask <= doubt {
-                self.decide::<GELU>(channels, sum, first + i)
+                self.decide(channels, sum, first + i)
             } else {
                 (above >> self.point) as i8
             };
@@ -370,10 +368,10 @@ impl Row {
     /// As the definition rounds.
     #[cold]
     #[inline(never)]
-    fn decide<const GELU: bool>(&self, channels: &Channels<'_>, sum: i32, i: usize) -> i8 {
+    fn decide(&self, channels: &Channels<'_>, sum: i32, i: usize) -> i8 {
         #[cfg(test)]
         tests::VALUES_IN_FLOATS.with(|count| count.set(count.get() + 1));
-        round_to_int(channels.exact::<GELU>(sum, self.s, i) * self.inverse) as i8
+        round_to_int(channels.exact(sum, self.s, i) * self.inverse) as i8
     }
 }
 
