@@ -55,7 +55,7 @@ fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mu
     let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
     sums::products(&q, matrix, bytemuck::cast_slice_mut(out));
     for (row, s) in out.chunks_exact_mut(matrix.rows).zip(scales) {
-        rows::scale_row(row, *s, matrix.scales.iter(), matrix.biases.iter());
+        rows::scale_row(row, *s, matrix.scales, matrix.biases);
     }
 }
 
@@ -63,6 +63,23 @@ fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mu
 #[inline(never)]
 fn activate(x: &mut [f32], activation: Activation) {
     ops::activate(x, activation);
+}
+
+/// Floats of a file that are read at once.
+const PIECE: usize = 32;
+
+/// At most [`PIECE`] floats of a file: where they lie, if that is at words, else copied.
+#[inline(never)]
+fn floats<'a>(bytes: &'a [[u8; 4]], room: &'a mut [f32; PIECE]) -> &'a [f32] {
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(floats) if cfg!(target_endian = "little") => floats,
+        _ => {
+            for (room, bytes) in room.iter_mut().zip(bytes) {
+                *room = f32::from_le_bytes(*bytes);
+            }
+            &room[..bytes.len()]
+        }
+    }
 }
 
 /// The upper half of a product.

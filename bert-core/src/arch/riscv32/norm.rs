@@ -1,6 +1,7 @@
 //! As [`crate::ops::layer_norm_row`], with products in integers, and no difference twice.
 
 use super::bits::{self, SIGN};
+use super::{PIECE, floats};
 use crate::format::Norm;
 use crate::math::{LANES, reduce, sqrt};
 
@@ -30,8 +31,14 @@ pub(super) fn layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32) {
     }
     let variance = reduce(&lanes) / count;
     let inverse = 1.0 / sqrt(variance + epsilon);
-    for ((x, gamma), beta) in x.iter_mut().zip(norm.gamma.iter()).zip(norm.beta.iter()) {
-        *x = multiply(multiply(*x, inverse), gamma) + beta;
+    let mut room = [[0.0; PIECE]; 2];
+    let [of_gamma, of_beta] = &mut room;
+    let parameters = norm.gamma.bytes().chunks(PIECE).zip(norm.beta.bytes().chunks(PIECE));
+    for (x, (gamma, beta)) in x.chunks_mut(PIECE).zip(parameters) {
+        let (gamma, beta) = (floats(gamma, of_gamma), floats(beta, of_beta));
+        for ((x, gamma), beta) in x.iter_mut().zip(gamma).zip(beta) {
+            *x = multiply(multiply(*x, inverse), *gamma) + beta;
+        }
     }
 }
 

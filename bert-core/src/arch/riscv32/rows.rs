@@ -1,6 +1,8 @@
 //! Rows of floats to int8 and back, in integers.
 
 use super::bits::{self, Factor};
+use super::{PIECE, floats};
+use crate::format::Floats;
 use crate::math::round_to_int;
 use crate::ops::{self, GROUP, SMALLEST};
 
@@ -64,19 +66,20 @@ pub(super) fn combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32
 }
 
 /// As [`ops::linear`] behind the sums: turns `row`, the bits of those of a row \[N\], into what they mean.
-pub(super) fn scale_row(
-    row: &mut [f32],
-    s: f32,
-    scales: impl Iterator<Item = f32>,
-    biases: impl Iterator<Item = f32>,
-) {
-    for ((x, t), bias) in row.iter_mut().zip(scales).zip(biases) {
-        let sum = x.to_bits() as i32;
-        let product = match bits::multiply(s.to_bits(), t.to_bits()) {
-            Some(scale) => times(sum, f32::from_bits(scale)),
-            None => sum as f32 * (s * t),
-        };
-        *x = product + bias;
+pub(super) fn scale_row(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Floats<'_>) {
+    let mut room = [[0.0; PIECE]; 2];
+    let [of_scales, of_biases] = &mut room;
+    let channels = scales.bytes().chunks(PIECE).zip(biases.bytes().chunks(PIECE));
+    for (row, (scales, biases)) in row.chunks_mut(PIECE).zip(channels) {
+        let (scales, biases) = (floats(scales, of_scales), floats(biases, of_biases));
+        for ((x, t), bias) in row.iter_mut().zip(scales).zip(biases) {
+            let sum = x.to_bits() as i32;
+            let product = match bits::multiply(s.to_bits(), t.to_bits()) {
+                Some(scale) => times(sum, f32::from_bits(scale)),
+                None => sum as f32 * (s * t),
+            };
+            *x = product + bias;
+        }
     }
 }
 
@@ -93,9 +96,9 @@ fn times(n: i32, x: f32) -> f32 {
 mod tests {
     use super::super::common::Random;
     use super::*;
-    use crate::format::{Floats, Int8Matrix, Layout};
+    use crate::format::{Int8Matrix, Layout};
 
-    fn floats(random: &mut Random, count: usize) -> Vec<f32> {
+    fn drawn(random: &mut Random, count: usize) -> Vec<f32> {
         let size = [1.0, 1.0, 1e-3, 1e-29, 1e-40, 1e30, 0.0][random.below(7)];
         let value = |random: &mut Random| match random.below(64) {
             0 => 0.0,
@@ -121,13 +124,13 @@ mod tests {
         let mut random = Random(5);
         for _ in 0..100_000 {
             let n = 1 + random.below(70);
-            let x = floats(&mut random, n);
+            let x = drawn(&mut random, n);
             let (mut a, mut b) = (vec![1; n + 3], vec![2; n + 3]);
             let scales = [ops::quantize_row(&x, &mut a), quantize_row(&x, &mut b)];
             assert_eq!(scales[0].to_bits(), scales[1].to_bits(), "{x:?}");
             assert_eq!(a, b, "{x:?}");
 
-            let scales = floats(&mut random, n.div_ceil(GROUP));
+            let scales = drawn(&mut random, n.div_ceil(GROUP));
             // A file has no other scales, and a row gets none.
             let finite = |x: &[f32]| -> Vec<f32> {
                 x.iter().map(|x| if x.abs() < f32::INFINITY { x.abs() } else { 1.0 }).collect()
@@ -145,12 +148,14 @@ mod tests {
             combine_row(&sums, &sums, scales[0], &mut b);
             assert_eq!(bits(&a), bits(&b), "{sums:?} {scales:?}");
 
-            let [t, biases] = [(); 2].map(|()| floats(&mut random, n));
+            let [t, biases] = [(); 2].map(|()| drawn(&mut random, n));
             let t = finite(&t);
             let mut row: Vec<f32> = sums.iter().map(|&sum| f32::from_bits(sum as u32)).collect();
             let expected: Vec<f32> =
                 (0..n).map(|i| sums[i] as f32 * (scales[0] * t[i]) + biases[i]).collect();
-            scale_row(&mut row, scales[0], t.into_iter(), biases.into_iter());
+            let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
+            let (t, biases) = (bytes(&t), bytes(&biases));
+            scale_row(&mut row, scales[0], Floats::new(&t), Floats::new(&biases));
             assert_eq!(bits(&expected), bits(&row), "{sums:?} {scales:?}");
         }
     }
@@ -172,11 +177,11 @@ mod tests {
     fn products_are_those_of_linear() {
         let mut random = Random(7);
         let (rows, columns) = (33, 130);
-        let floats = |random: &mut Random, scale: f32| -> Vec<u8> {
+        let drawn = |random: &mut Random, scale: f32| -> Vec<u8> {
             random.normals(rows, scale, scale * 3.0).iter().flat_map(|x| x.to_le_bytes()).collect()
         };
         for layout in [Layout::Panels, Layout::Rows] {
-            let (t, b) = (floats(&mut random, 0.01), floats(&mut random, 1.0));
+            let (t, b) = (drawn(&mut random, 0.01), drawn(&mut random, 1.0));
             let weights: Vec<i8> =
                 (0..layout.bytes(rows, columns)).map(|_| random.next() as i8).collect();
             let matrix = Int8Matrix {

@@ -62,20 +62,21 @@ pub(super) fn products(q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [
 pub(super) fn quantize(all: Sums<'_>, q: &mut [i8], stride: usize, scales: &mut [f32]) {
     let Sums { sums, scales: given, matrix, columns, activation } = all;
     let gelu = activation == Some(Activation::Gelu);
-    let integers = gelu || activation.is_none();
     let channels = Channels::new(matrix, columns.clone(), gelu);
+    let integers = (gelu || activation.is_none()) && channels.scales.len() == columns.len();
     let tiles = sums.chunks_mut(ROWS * matrix.rows).zip(q.chunks_mut(ROWS * stride));
     for ((sums, q), (given, scales)) in tiles.zip(given.chunks(ROWS).zip(scales.chunks_mut(ROWS))) {
         let mut rows = [Row::default(); ROWS];
         for (row, s) in rows.iter_mut().zip(given) {
             *row = Row::new(*s, &channels);
-            row.certain &= integers;
         }
-        channels.tile(&mut rows, sums, q, stride);
+        if integers {
+            channels.tile(&mut rows, sums, q, stride);
+        }
         let out = sums.chunks_exact_mut(matrix.rows).zip(q.chunks_exact_mut(stride));
         for (((sums, q), row), scale) in out.zip(&rows).zip(scales) {
             let sums = &mut sums[columns.clone()];
-            *scale = if row.certain {
+            *scale = if row.certain && integers {
                 q[sums.len()..].fill(0);
                 row.largest / 127.0
             } else {
@@ -165,43 +166,70 @@ impl<'a> Channels<'a> {
     /// The rows that integers serve for.
     #[inline(never)]
     fn tile(&self, rows: &mut [Row; ROWS], sums: &[i32], q: &mut [i8], stride: usize) {
-        let width = self.matrix.rows;
         // Not zeroed: that would be a sixth of the work on the narrow columns of a head.
         let mut room = [const { MaybeUninit::uninit() }; CHANNELS];
-        let blocks = self.scales.chunks(CHANNELS).zip(self.biases.chunks(CHANNELS));
-        let columns = |r: usize, first: usize, count: usize| {
-            let start = r * width + self.columns.start + first;
-            start..start + count
-        };
-        for (b, (scales, biases)) in blocks.clone().enumerate() {
-            let block = self.fixed(scales, biases, &mut room);
-            for (r, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.certain) {
-                let sums = &sums[columns(r, b * CHANNELS, block.len())];
-                let find =
-                    if self.gelu { Row::find_largest::<true> } else { Row::find_largest::<false> };
-                find(row, sums, block, self.left, b * CHANNELS);
-            }
+        if self.columns.len() <= CHANNELS {
+            let block = self.fixed(0, &mut room);
+            self.find_largest(rows, sums, block, 0);
+            self.settle(rows, sums);
+            self.round(rows, sums, block, 0, q, stride);
+            return;
         }
-        for (r, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.certain) {
-            row.settle(self, &sums[columns(r, 0, self.columns.len())]);
+        for first in (0..self.columns.len()).step_by(CHANNELS) {
+            let block = self.fixed(first, &mut room);
+            self.find_largest(rows, sums, block, first);
         }
-        for (b, (scales, biases)) in blocks.enumerate() {
-            let first = b * CHANNELS;
-            let block = self.fixed(scales, biases, &mut room);
-            for (r, row) in rows.iter().enumerate().filter(|(_, row)| row.certain) {
-                let q = &mut q[r * stride + first..][..block.len()];
-                let sums = &sums[columns(r, first, block.len())];
-                let round = if self.gelu { Row::round::<true> } else { Row::round::<false> };
-                round(row, self, sums, block, first, q);
-            }
+        self.settle(rows, sums);
+        for first in (0..self.columns.len()).step_by(CHANNELS) {
+            let block = self.fixed(first, &mut room);
+            self.round(rows, sums, block, first, q, stride);
         }
     }
 
-    /// T and B of some channels.
+    /// The sums of row `r` from one of the columns on.
+    fn sums_of<'s>(&self, sums: &'s [i32], r: usize, first: usize) -> &'s [i32] {
+        &sums[r * self.matrix.rows + self.columns.start + first..][..self.columns.len() - first]
+    }
+
+    fn find_largest(&self, rows: &mut [Row; ROWS], sums: &[i32], block: &[[i32; 2]], first: usize) {
+        let find = if self.gelu { Row::find_largest::<true> } else { Row::find_largest::<false> };
+        for (r, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.certain) {
+            find(row, self.sums_of(sums, r, first), block, self.left, first);
+        }
+    }
+
+    fn settle(&self, rows: &mut [Row; ROWS], sums: &[i32]) {
+        for (r, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.certain) {
+            row.settle(self, self.sums_of(sums, r, 0));
+        }
+    }
+
+    fn round(
+        &self,
+        rows: &[Row; ROWS],
+        sums: &[i32],
+        block: &[[i32; 2]],
+        first: usize,
+        q: &mut [i8],
+        stride: usize,
+    ) {
+        let round = if self.gelu { Row::round::<true> } else { Row::round::<false> };
+        for (r, row) in rows.iter().enumerate().filter(|(_, row)| row.certain) {
+            round(
+                row,
+                self,
+                self.sums_of(sums, r, first),
+                block,
+                first,
+                &mut q[r * stride + first..],
+            );
+        }
+    }
+
+    /// T and B of the channels from one on, as many as there is room for.
     fn fixed<'r>(
         &self,
-        scales: &[u32],
-        biases: &[u32],
+        first: usize,
         room: &'r mut [MaybeUninit<[i32; 2]>; CHANNELS],
     ) -> &'r [[i32; 2]] {
         let part = |word: u32, bits: u32, largest: i32| {
@@ -210,13 +238,16 @@ impl<'a> Channels<'a> {
             let distance = (largest - exponent(word)) as u32;
             ((whole << bits) >> distance.min(31)) as i32
         };
-        for ((room, &scale), &bias) in room.iter_mut().zip(scales).zip(biases) {
+        let scales = &self.scales[first..];
+        let count = scales.len().min(CHANNELS);
+        let words = scales[..count].iter().zip(&self.biases[first..][..count]);
+        for (room, (&scale, &bias)) in room.iter_mut().zip(words) {
             let magnitude = part(bias, 6, self.bias);
             let sign = u32::from_le(bias) as i32 >> 31;
             room.write([part(scale, 7, self.scale), (magnitude ^ sign) - sign]);
         }
-        // SAFETY: there are as many biases as scales, and as much room at least: so many were written.
-        unsafe { room[..scales.len()].assume_init_ref() }
+        // SAFETY: there are so many words of both and as much room at least, so as many were written.
+        unsafe { room[..count].assume_init_ref() }
     }
 }
 

@@ -4,6 +4,8 @@
 #![allow(unsafe_code)]
 
 use bert_firmware::{Failure, answer, start};
+// Linked by name only: the compiler calls it for floats.
+use bert_soft_float as _;
 use esp_backtrace as _;
 use esp_hal::clock::CpuClock;
 use esp_hal::main;
