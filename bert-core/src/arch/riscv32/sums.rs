@@ -34,6 +34,8 @@ const LEAST_SCALE: i32 = 170;
 const LEAST_LARGEST: i32 = 1 << 12;
 /// Units that it does not reach, so that what is a little larger fits an i32 too.
 const MOST_LARGEST: i32 = 1 << 30;
+/// Most bits that are shifted in for GELU, where scales are so large that x is coarse.
+const MOST_UP: i32 = 10;
 /// The largest of a row behind GELU is at least this: far above what GELU makes of anything negative,
 /// and where GELU rises by 0.73 or more.
 const LEAST_GELU: f32 = 0.25;
@@ -262,8 +264,9 @@ struct Row {
     /// What v and B are shifted right by to make x.
     shift: u32,
     bias_shift: u32,
-    /// The power of two that a unit of x is.
+    /// The power of two that a unit of x is, and what x is shifted left by for GELU.
     unit: i32,
+    up: u32,
     /// The largest |x|, or x before GELU; the next to it; and where the largest is.
     top: i32,
     second: i32,
@@ -287,10 +290,12 @@ impl Row {
         let scale = channels.scale + exponent(bits);
         let product = scale - 251 - channels.left as i32;
         let bias = channels.bias - 156;
-        let unit = if channels.gelu { -gelu::POINT } else { product.max(bias) };
-        let shift = |from: i32| (unit - from).clamp(0, 31) as u32;
+        let unit = product.max(bias).max(if channels.gelu { -gelu::POINT } else { i32::MIN });
+        let up = if channels.gelu { unit + gelu::POINT } else { 0 };
+        let shift = |from: i32| (unit - from).min(31) as u32;
         Row {
-            certain: scale >= LEAST_SCALE && unit >= product && unit >= bias,
+            certain: scale >= LEAST_SCALE && up <= MOST_UP,
+            up: up as u32,
             s,
             scale: (bits & 0x7F_FFFF | 0x80_0000) << 8,
             shift: shift(product),
@@ -340,21 +345,23 @@ impl Row {
     fn settle(&mut self, channels: &Channels<'_>, sums: &[i32]) {
         self.certain = false;
         let size = self.top.max(-self.least);
-        if self.top < LEAST_LARGEST {
+        if self.top < LEAST_LARGEST || size >= MOST_LARGEST >> self.up {
             return;
         }
         // The definition rounds the sum, the scale and their product, and x: 2⁻²⁴ of |x| + |b| each for
         // the first three, and of |x|.
         let bias = 1 << 30 >> self.bias_shift;
-        let error = ERROR + (size >> 21) + (bias >> 21) + 2;
+        let error = (ERROR + (size >> 21) + (bias >> 21) + 2) << self.up;
+        let [top, second, size] = [self.top, self.second, size].map(|x| x << self.up);
         let (most, error, apart) = if channels.gelu {
+            self.unit = -gelu::POINT;
             let noise = gelu::error(size);
             // GELU rises by more than two thirds of what x does.
-            (gelu::gelu(self.top), gelu::widened(error) + noise, 2 * error + 3 * noise)
+            (gelu::gelu(top), gelu::widened(error) + noise, 2 * error + 3 * noise)
         } else {
-            (self.top, error, 2 * error)
+            (top, error, 2 * error)
         };
-        if self.second >= self.top - apart || error >= most >> 4 || most >= MOST_LARGEST {
+        if second >= top - apart || error >= most >> 4 {
             return;
         }
         let exact = channels.exact(sums[self.at], self.s, self.at);
@@ -386,7 +393,7 @@ impl Row {
         let (mask, doubt) = ((1 << self.point) - 1, 2 * self.doubt);
         for (i, ((q, &sum), channel)) in q.iter_mut().zip(sums).zip(fixed).enumerate() {
             let x = self.value(sum, channels.left, *channel);
-            let y = if GELU { gelu::gelu(x) } else { x };
+            let y = if GELU { gelu::gelu(x << self.up) } else { x };
             let above = high(y << self.left, self.factor) + half;
             *q = if above & mask <= doubt {
                 self.decide(channels, sum, first + i)
@@ -500,15 +507,24 @@ mod tests {
     #[test]
     fn rows_of_models_have_the_bits_of_the_definition() {
         let mut random = Random(1);
-        for (spread, bias) in [(0.5, 0.1), (1.0, 0.1), (1.0, 1.0), (2.0, 0.3), (4.0, 0.5)] {
+        for (spread, bias, outlier) in [
+            (0.5, 0.1, 1.0),
+            (1.0, 0.1, 1.0),
+            (1.0, 1.0, 1.0),
+            (2.0, 0.3, 1.0),
+            (4.0, 0.5, 1.0),
+            // A channel whose weights are far larger.
+            (1.0, 0.1, 30.0),
+        ] {
             for activation in [None, Some(Activation::Gelu)] {
                 let (mut rows, mut values) = (0, 0);
                 let runs = 400;
                 for _ in 0..runs {
                     let (channels, depth) = (512, 128);
-                    let scales: Vec<f32> = (0..channels)
+                    let mut scales: Vec<f32> = (0..channels)
                         .map(|_| 0.002 * (1.0 + 0.3 * random.normal().abs()))
                         .collect();
+                    scales[9] *= outlier;
                     let biases: Vec<f32> = (0..channels).map(|_| bias * random.normal()).collect();
                     let s: Vec<f32> =
                         (0..5).map(|_| 0.02 * (1.0 + 0.3 * random.normal().abs())).collect();
