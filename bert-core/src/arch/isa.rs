@@ -25,6 +25,15 @@ const HELIUM: &[(&str, &str)] = &[
     ("store_row", "vmaxv, vmul, vcvtn"),
     ("activate", "vmul, vadd"),
 ];
+const INTEGERS: &[(&str, &str)] = &[
+    ("layer_norm_row", "mulhu"),
+    ("add_norm_row", "mulhu"),
+    ("quantize_row", "mulhu"),
+    ("store_row", "mulhu"),
+    ("load_row", "mulhu"),
+    ("softmax_rows", "mulhu"),
+    ("combine_row", "mulhu"),
+];
 
 /// All, the more capable of a machine after the less capable.
 pub static ISAS: [Isa; 12] = [
@@ -38,7 +47,7 @@ pub static ISAS: [Isa; 12] = [
     isa("i8mm", "64-bit Arm", "smmla"),
     isa("cortex-m-dsp", "Cortex-M4, M7, M33, M35P", "smlad"),
     isa("cortex-m-helium", "Cortex-M52, M55, M85", "vmladava").with(HELIUM),
-    isa("rv32im", "RV32", "mul"),
+    isa("rv32im", "RV32", "mul").with(INTEGERS),
     isa("simd128", "WebAssembly", "i32x4.dot_i16x8_s"),
 ];
 

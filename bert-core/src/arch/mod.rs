@@ -4,6 +4,8 @@
 //! instruction set: integer products (and with AVX-512 GELU) by hand, everything else as the
 //! definition compiled with its vector registers. Both give the bits of the definition: integer sums
 //! are exact in any order, and Rust neither reorders floats nor contracts them to fused multiply-add.
+//! RV32 has no floats: there operations work in integers, round as floats would or bound their error, and
+//! ask the definition where that leaves a doubt.
 //!
 //! [`detect`] takes the most capable table of this machine: asked of the CPU on x86-64 and, with `std`,
 //! of the system on 64-bit Arm; fixed by the target elsewhere. With `std` the variable `BERT_ARCH` names
