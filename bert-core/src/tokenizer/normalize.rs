@@ -9,8 +9,7 @@
 use core::ops::ControlFlow;
 
 use super::TokenizerConfig;
-use super::tables::RANKS;
-use super::unicode::{self, Decomposition, Entry, Kind, Record};
+use super::unicode::{self, Decomposition, Entry, Kind, RANKS, Record};
 
 /// Takes normalized characters. `source` is where the character they come from starts in the text,
 /// in bytes, and `width` how many bytes that has.
@@ -119,7 +118,7 @@ impl<R: Receiver> Normalizer<'_, R> {
         if !self.config.strip_accents {
             self.put(c, record, at, width)?;
         } else if kind != Kind::Mark {
-            let decomposition = entry.decomposition(c);
+            let decomposition = unicode::decomposition(entry, c);
             for &part in decomposition.parts(&c) {
                 let whole = matches!(decomposition, Decomposition::None);
                 let record = if whole { record } else { unicode::record(part) };
@@ -175,7 +174,7 @@ impl<R: Receiver> Normalizer<'_, R> {
         for rank in (2..RANKS).step_by(2) {
             let mut count = run.clone().filter(|(_, _, record)| record.rank() < rank).count();
             let starter_char = starter.map(|at| first_char(text, at)).unwrap_or_default();
-            let starter_parts = Entry::of(starter_char).decomposition(starter_char);
+            let starter_parts = unicode::decomposition(Entry::of(starter_char), starter_char);
             let of_starter = starter_parts
                 .parts(&starter_char)
                 .iter()
