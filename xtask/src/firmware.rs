@@ -18,6 +18,9 @@ pub struct Args {
     /// The model file; the demo's if not given.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// A BERT-tiny with random weights and so many pieces in place of a model.
+    #[arg(long, value_name = "PIECES", conflicts_with = "model")]
+    vocabulary: Option<u32>,
     /// Texts to answer; without any, texts of 16, 32 and 64 tokens are measured.
     texts: Vec<String>,
 }

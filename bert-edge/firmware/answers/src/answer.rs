@@ -1,10 +1,9 @@
 //! A text's answer as lines.
 
-use core::fmt::{self, Write};
-
 use bert_core::{AnswerOptions, Classification, Head, Session, Spans};
 
-use crate::Failure;
+use crate::print::{all, digits, number};
+use crate::{Failure, Print};
 
 /// Spans of a text that question answering prints.
 const ANSWERS: usize = 1;
@@ -21,7 +20,7 @@ const THRESHOLD: f32 = 0.5;
 pub fn answer(
     session: &mut Session<'_, '_>,
     text: &str,
-    out: &mut dyn Write,
+    out: &mut dyn Print,
 ) -> Result<(), Failure> {
     match session.model().config().head {
         Head::Classify { .. } => label(&session.classify(text)?, out)?,
@@ -37,7 +36,7 @@ pub fn answer(
         Head::Tag { .. } => slots(Spans::new(session.tag(text)?), text, out)?,
         Head::MultiLabel { .. } => {
             for label in session.classify_labels(text)?.above(THRESHOLD) {
-                writeln!(out, "label {} {}", label.name, Percent(label.probability))?;
+                named_percent(out, label.name, label.probability)?;
             }
         }
         Head::Regress { .. } => {
@@ -46,7 +45,9 @@ pub fn answer(
                 None => session.regress(text)?,
             };
             for value in answer.values {
-                writeln!(out, "value {}", Thousandths(*value))?;
+                out.text("value ")?;
+                thousandths(out, *value)?;
+                out.text("\n")?;
             }
         }
         Head::Span => {
@@ -54,8 +55,9 @@ pub fn answer(
             let options = AnswerOptions::default();
             let answers = session.answer::<ANSWERS>(question, context, &options)?;
             for span in &answers.spans {
-                let words = part(context, span.start, span.end);
-                writeln!(out, "answer {} {words}", Percent(span.probability))?;
+                out.text("answer ")?;
+                percent(out, span.probability)?;
+                all(out, &[" ", part(context, span.start, span.end), "\n"])?;
             }
         }
         // Heads of later versions are refused when the file is read; a vector is not for people.
@@ -68,17 +70,23 @@ fn both(text: &str) -> Result<(&str, &str), Failure> {
     text.split_once('\t').ok_or(Failure::Texts)
 }
 
-fn label(answer: &Classification<'_, '_>, out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "label {} {}", answer.name(), Percent(answer.probability()))
+fn label(answer: &Classification<'_, '_>, out: &mut dyn Print) -> Result<(), Failure> {
+    named_percent(out, answer.name(), answer.probability())
+}
+
+fn named_percent(out: &mut dyn Print, name: &str, probability: f32) -> Result<(), Failure> {
+    all(out, &["label ", name, " "])?;
+    percent(out, probability)?;
+    out.text("\n")
 }
 
 fn slots<'m>(
     slots: impl Iterator<Item = bert_core::Span<'m>>,
     text: &str,
-    out: &mut dyn Write,
-) -> fmt::Result {
+    out: &mut dyn Print,
+) -> Result<(), Failure> {
     for slot in slots {
-        writeln!(out, "slot {}: {}", slot.name, part(text, slot.start, slot.end))?;
+        all(out, &["slot ", slot.name, ": ", part(text, slot.start, slot.end), "\n"])?;
     }
     Ok(())
 }
@@ -87,38 +95,45 @@ fn part(text: &str, start: u32, end: u32) -> &str {
     text.get(start as usize..end as usize).unwrap_or("")
 }
 
-/// A probability, without the code that prints floats.
-struct Percent(f32);
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = (self.0 * 1000.0 + 0.5) as u32;
-        write!(f, "{}.{} %", tenths / 10, tenths % 10)
-    }
+/// A probability.
+fn percent(out: &mut dyn Print, probability: f32) -> Result<(), Failure> {
+    fixed(out, (probability * 1000.0 + 0.5) as u32, 10, 1)?;
+    out.text(" %")
 }
 
 /// A number with three digits behind the point; beyond those of 32 bits the largest.
-struct Thousandths(f32);
-
-impl fmt::Display for Thousandths {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0.0 { "-" } else { "" };
-        let size = if self.0 < 0.0 { -self.0 } else { self.0 };
-        let thousandths = (size * 1000.0 + 0.5) as u32;
-        write!(f, "{sign}{}.{:03}", thousandths / 1000, thousandths % 1000)
+fn thousandths(out: &mut dyn Print, value: f32) -> Result<(), Failure> {
+    if value < 0.0 {
+        out.text("-")?;
     }
+    let size = if value < 0.0 { -value } else { value };
+    fixed(out, (size * 1000.0 + 0.5) as u32, 1000, 3)
+}
+
+/// `number / unit` with `behind` digits behind the point.
+fn fixed(out: &mut dyn Print, value: u32, unit: u32, behind: u32) -> Result<(), Failure> {
+    number(out, value / unit)?;
+    out.text(".")?;
+    digits(out, value % unit, 10, behind)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
+    fn printed(print: impl Fn(&mut dyn Print) -> Result<(), Failure>) -> String {
+        let mut out = String::new();
+        print(&mut out).unwrap();
+        out
+    }
+
     #[test]
     fn numbers_are_printed_without_floats() {
-        assert_eq!(Percent(0.9996).to_string(), "100.0 %");
-        assert_eq!(Percent(0.073).to_string(), "7.3 %");
-        assert_eq!(Thousandths(-1.5).to_string(), "-1.500");
-        assert_eq!(Thousandths(0.0004).to_string(), "0.000");
-        assert_eq!(Thousandths(1e12).to_string(), "4294967.295");
+        assert_eq!(printed(|out| percent(out, 0.9996)), "100.0 %");
+        assert_eq!(printed(|out| percent(out, 0.073)), "7.3 %");
+        assert_eq!(printed(|out| thousandths(out, -1.5)), "-1.500");
+        assert_eq!(printed(|out| thousandths(out, 0.0004)), "0.000");
+        assert_eq!(printed(|out| thousandths(out, 1e12)), "4294967.295");
     }
 }

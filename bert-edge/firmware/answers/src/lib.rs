@@ -11,7 +11,10 @@
 mod answer;
 #[cfg(feature = "std")]
 mod measure;
+mod print;
 mod program;
+#[cfg(feature = "std")]
+mod random;
 
 pub use answer::answer;
 /// For [`image!`], so that a firmware names the model once.
@@ -19,7 +22,10 @@ pub use answer::answer;
 pub use bert_core;
 #[cfg(feature = "std")]
 pub use measure::{Measured, macs, measured_texts};
+pub use print::{Print, number};
 pub use program::{Failure, Marks, run, start};
+#[cfg(feature = "std")]
+pub use random::random_model;
 
 /// A model file in an image, where weights can be read fast.
 #[repr(C, align(64))]

@@ -1,10 +1,11 @@
 //! From the bytes of a model to answers.
 
-use core::fmt::{self, Write};
+use core::fmt;
 
 use bert_core::{Error, Model, Session};
 
-use crate::answer;
+use crate::print::{Unprinted, all, digits, number};
+use crate::{Print, answer};
 
 /// Why there is no answer.
 #[non_exhaustive]
@@ -30,13 +31,31 @@ impl From<fmt::Error> for Failure {
     }
 }
 
+impl Failure {
+    /// What went wrong as text, as `Display` has it, without the code of `core::fmt`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Print::text`].
+    pub fn print(&self, out: &mut dyn Print) -> Result<(), Failure> {
+        let (words, numbers) = match self {
+            Failure::Model(error) => error.words(),
+            Failure::Texts => ("the model takes two texts, with a tab between them", [0; 2]),
+            Failure::Write => ("the output cannot be written", [0; 2]),
+        };
+        let mut parts = words.split('#');
+        out.text(parts.next().unwrap_or_default())?;
+        for (part, value) in parts.zip(numbers) {
+            number(out, value)?;
+            out.text(part)?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Model(error) => error.fmt(f),
-            Failure::Texts => f.write_str("the model takes two texts, with a tab between them"),
-            Failure::Write => f.write_str("the output cannot be written"),
-        }
+        self.print(f).map_err(|_| fmt::Error)
     }
 }
 
@@ -75,13 +94,15 @@ pub fn run<'t>(
     scratch: &mut [u8],
     texts: impl Iterator<Item = &'t str>,
     (begin, end): Marks,
-    out: &mut dyn Write,
+    out: &mut dyn Print,
 ) -> Result<(), Failure> {
     let mut session = start(file, scratch)?;
-    writeln!(out, "self-test {} texts", session.model().self_tests().count())?;
+    out.text("self-test ")?;
+    number(out, session.model().self_tests().count() as u32)?;
+    out.text(" texts\n")?;
     let mut outputs = bert_core::checksum::Crc32::new();
     for text in texts {
-        writeln!(out, "text {text}")?;
+        all(out, &["text ", text, "\n"])?;
         begin();
         let done = answer(&mut session, text, &mut Unprinted);
         end();
@@ -89,15 +110,7 @@ pub fn run<'t>(
         answer(&mut session, text, out)?;
         outputs.update(&session.output_crc(text)?.to_le_bytes());
     }
-    writeln!(out, "outputs {:08x}", outputs.finish())?;
-    Ok(())
-}
-
-/// Takes lines and forgets them.
-struct Unprinted;
-
-impl Write for Unprinted {
-    fn write_str(&mut self, _: &str) -> fmt::Result {
-        Ok(())
-    }
+    out.text("outputs ")?;
+    digits(out, outputs.finish(), 16, 8)?;
+    out.text("\n")
 }

@@ -4,9 +4,10 @@
 // Its critical section is linked in by name only.
 use cortex_m as _;
 use cortex_m_rt::{ExceptionFrame, entry, exception};
-use semihosting::{eprintln, process};
+use semihosting::process;
 
 use crate::exit::FAULT;
+use crate::output::fault;
 
 #[entry]
 fn main() -> ! {
@@ -15,12 +16,12 @@ fn main() -> ! {
 
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    eprintln!("firmware: hard fault at {:#010x}, called from {:#010x}", frame.pc(), frame.lr());
+    fault("hard fault", &[frame.pc(), frame.lr()]);
     process::exit(FAULT)
 }
 
 #[exception]
 unsafe fn DefaultHandler(number: i16) {
-    eprintln!("firmware: exception {number}");
+    fault("exception", &[number as u32]);
     process::exit(FAULT)
 }
