@@ -63,6 +63,48 @@ cfg_select! {
     }
 }
 
+// The one table of this target, and its operations by themselves.
+#[cfg(native_operations)]
+cfg_select! {
+    cortex_m_dsp => {
+        pub use cortex_m::operations;
+        use cortex_m::NATIVE;
+    }
+    _ => {
+        #[doc(hidden)]
+        pub mod operations {
+            use crate::format::Int8Matrix;
+            use crate::ops::{Activations, Weights};
+
+            pub use crate::ops::{activate, quantize_row, store_row};
+
+            /// As [`crate::ops::gemm`].
+            ///
+            /// # Safety
+            /// None is needed.
+            #[inline(always)]
+            pub unsafe fn gemm<Place>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+                crate::ops::gemm(a, w, out);
+            }
+
+            /// As [`crate::ops::linear`].
+            ///
+            /// # Safety
+            /// None is needed.
+            #[inline(always)]
+            pub unsafe fn linear<Place>(
+                q: &Activations<'_>,
+                scales: &[f32],
+                matrix: &Int8Matrix<'_>,
+                out: &mut [f32],
+            ) {
+                crate::ops::linear(q, scales, matrix, out);
+            }
+        }
+        use SCALAR as NATIVE;
+    }
+}
+
 table! {
     /// The definition, compiled for the target's baseline.
     pub(crate) static SCALAR = "scalar" {

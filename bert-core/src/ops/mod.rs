@@ -24,7 +24,7 @@ pub use layer_norm::{add_norm_row, layer_norm_row};
 pub use linear::linear;
 pub use linear_half::linear_half;
 pub use pool::{add_row, divide_row, l2_normalize_row};
-#[cfg(any(target_arch = "x86_64", cortex_m_helium))]
+#[cfg(any(target_arch = "x86_64", cortex_m_dsp))]
 pub(crate) use quantize_row::SMALLEST;
 pub use quantize_row::quantize_row;
 pub use residual::{GROUP, load_row, store_row};

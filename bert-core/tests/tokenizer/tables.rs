@@ -345,7 +345,8 @@ pub fn committed_is(path: &str, made: &str) {
         std::fs::write(path, made).unwrap();
     }
     // Compared without white space, so that formatting the file does no harm.
-    let squeezed = |s: &str| s.split_whitespace().collect::<String>().replace(",]", "]");
+    let squeezed =
+        |s: &str| s.split_whitespace().collect::<String>().replace(",]", "]").replace(",}", "}");
     let committed = std::fs::read_to_string(path).unwrap();
     assert!(squeezed(&committed) == squeezed(made), "{path} differs; see the top of this test");
 }

@@ -5,7 +5,10 @@
 //! predication, those beyond the last, so it reads nothing that is not there.
 
 use core::arch::asm;
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
+use super::dsp;
 use crate::arch::panels::Tile;
 use crate::format::{PANEL, QUAD};
 
@@ -16,7 +19,8 @@ static PLACES: [u32; 4] = {
     [BACK, BACK + STEP, BACK + 2 * STEP, BACK + 3 * STEP]
 };
 
-pub(super) struct Helium;
+/// `Place` as that of [`dsp::Dsp`].
+pub struct Helium<Place = ()>(PhantomData<Place>);
 
 /// The sums of a channel and as many rows as there are sets of registers: the sum, which has to be in
 /// a register of an even number, the inputs, and where the inputs go.
@@ -51,10 +55,21 @@ macro_rules! channel {
     }};
 }
 
-impl Tile for Helium {
+impl<Place> Tile for Helium<Place> {
     const ROWS: usize = 4;
     // Loads take words at multiples of four.
     const ALIGN: usize = 4;
+
+    #[inline(always)]
+    fn scale(
+        out: &mut [f32; PANEL],
+        sums: &[i32; PANEL],
+        scale: f32,
+        scales: &[[u8; 4]; PANEL],
+        biases: &[[u8; 4]; PANEL],
+    ) {
+        dsp::scale::<Place>(out, sums, scale, scales, biases);
+    }
 
     #[inline(always)]
     unsafe fn sums<const M: usize>(
@@ -62,8 +77,9 @@ impl Tile for Helium {
         stride: usize,
         panel: *const i8,
         quads: usize,
-        out: &mut [[i32; PANEL]; M],
+        out: &mut MaybeUninit<[[i32; PANEL]; M]>,
     ) {
+        let out = out.write([[0; PANEL]; M]);
         let at = |m: usize| inputs.wrapping_add(m * stride);
         for n in 0..PANEL {
             let weights = panel.wrapping_add(n * QUAD);

@@ -69,6 +69,9 @@ pub type Marks = (fn(), fn());
 /// If `file` is no model for this reader, `scratch` is too small, or a self-test fails.
 pub fn start<'m, 's>(file: &'m [u8], scratch: &'s mut [u8]) -> Result<Session<'m, 's>, Error> {
     let model = Model::parse(file)?;
+    #[cfg(target_os = "none")]
+    let mut session = Session::with_kernels(&model, scratch, &bert_firmware_kernels::KERNELS)?;
+    #[cfg(not(target_os = "none"))]
     let mut session = Session::new(&model, scratch)?;
     session.self_test()?;
     Ok(session)
