@@ -32,12 +32,13 @@ fn answer<'t>(texts: impl Iterator<Item = &'t str>) -> Result<(), Failure> {
     let mut out = Out::open().map_err(|_| Failure::Write)?;
     let scratch = image::scratch().unwrap_or_default();
     let scratch_bytes = scratch.len();
-    bert_firmware::run(image::model(), scratch, texts, MARKS, &mut out)?;
+    let file = image::model();
+    bert_firmware::run::<{ image::HEADS }>(file, scratch, texts, MARKS, &mut out)?;
     let Memory { code_bytes, static_bytes } = Memory::linked();
     // The scratch memory is a variable.
     let figures = [
         ("flash ", code_bytes),
-        (" code, ", image::model().len()),
+        (" code, ", file.len()),
         (" model\nram ", static_bytes - scratch_bytes),
         (" variables, ", scratch_bytes),
         (" scratch, ", stack_bytes()),

@@ -210,7 +210,10 @@ impl Kernels {
         softmax_rows: unsafe fn(&mut [f32], &SoftmaxScales<'_>, &mut [f32], &mut [i8]),
         activate: unsafe fn(&mut [f32], Activation),
     ) -> Self {
+        /// Without the list of all, which nobody asks for on a device.
+        static NAMED: Isa = Isa { machines: "", product: "", others: &[], ..*super::NATIVE.isa };
         Kernels {
+            isa: &NAMED,
             gemm,
             linear,
             add_norm_row,

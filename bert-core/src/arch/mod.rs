@@ -84,7 +84,7 @@ cfg_select! {
             /// None is needed.
             #[inline(always)]
             pub unsafe fn gemm<Place>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-                crate::ops::gemm(a, w, out);
+                crate::ops::gemm_at::<Place>(a, w, out);
             }
 
             /// As [`crate::ops::linear`].
@@ -98,7 +98,7 @@ cfg_select! {
                 matrix: &Int8Matrix<'_>,
                 out: &mut [f32],
             ) {
-                crate::ops::linear(q, scales, matrix, out);
+                crate::ops::linear_at::<Place>(q, scales, matrix, out);
             }
         }
         use SCALAR as NATIVE;

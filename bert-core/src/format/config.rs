@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::heads;
 use crate::engine::Shape;
 use crate::tokenizer::{MAX_PIECES, TokenizerConfig};
 use crate::{ARITHMETIC, Error};
@@ -115,6 +116,21 @@ pub enum Pooling {
 impl Head {
     /// Number of the last head known here.
     const LAST: u32 = 7;
+
+    /// The head as a set of [`super::heads`].
+    #[must_use]
+    pub const fn set(self) -> u16 {
+        match self {
+            Head::Classify { .. } => heads::CLASSIFY,
+            Head::Tag { .. } => heads::TAG,
+            Head::Joint { .. } => heads::JOINT,
+            Head::PairClassify { .. } => heads::PAIR_CLASSIFY,
+            Head::Regress { .. } => heads::REGRESS,
+            Head::Span => heads::SPAN,
+            Head::Embed { .. } => heads::EMBED,
+            Head::MultiLabel { .. } => heads::MULTI_LABEL,
+        }
+    }
 
     /// Oldest reader that runs the head.
     #[cfg(feature = "std")]

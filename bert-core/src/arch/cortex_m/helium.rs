@@ -5,6 +5,7 @@
 //! predication, those beyond the last, so it reads nothing that is not there.
 
 use core::arch::asm;
+use core::hint::black_box;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
@@ -79,41 +80,57 @@ impl<Place> Tile for Helium<Place> {
         quads: usize,
         out: &mut MaybeUninit<[[i32; PANEL]; M]>,
     ) {
-        let out = out.write([[0; PANEL]; M]);
-        let at = |m: usize| inputs.wrapping_add(m * stride);
-        for n in 0..PANEL {
-            let weights = panel.wrapping_add(n * QUAD);
-            let mut put = |sums: &[i32]| {
-                for (row, sum) in out.iter_mut().zip(sums) {
-                    row[n] = *sum;
-                }
-            };
-            // SAFETY: as the caller says; d0 to d7 are q0 to q3.
-            unsafe {
-                match M {
-                    1 => put(&channel!(weights, quads, a "r0" "r1" "q2": at(0))),
-                    2 => put(&channel!(
-                        weights,
-                        quads,
-                        a "r0" "r1" "q2": at(0),
-                        b "r2" "r3" "q3": at(1)
-                    )),
-                    3 => put(&channel!(
-                        weights,
-                        quads,
-                        a "r0" "r1" "q2": at(0),
-                        b "r2" "r3" "q3": at(1),
-                        c "r4" "r5" "q2": at(2)
-                    )),
-                    _ => put(&channel!(
-                        weights,
-                        quads,
-                        a "r0" "r1" "q2": at(0),
-                        b "r2" "r3" "q3": at(1),
-                        c "r4" "r5" "q2": at(2),
-                        d "r8" "r9" "q3": at(3)
-                    )),
-                }
+        // SAFETY: as the caller says.
+        unsafe { self::sums::<Place, M>(inputs, stride, panel, quads, out.as_mut_ptr().cast()) }
+    }
+}
+
+/// As [`Tile::sums`]. One function for all who need so many rows: most of the code is this.
+///
+/// # Safety
+/// As there; there is room for the [`PANEL`] sums of M rows.
+#[inline(never)]
+unsafe fn sums<Place, const M: usize>(
+    inputs: *const i8,
+    stride: usize,
+    panel: *const i8,
+    quads: usize,
+    out: *mut i32,
+) {
+    let at = |m: usize| inputs.wrapping_add(m * stride);
+    for n in 0..black_box(PANEL) {
+        let weights = panel.wrapping_add(n * QUAD);
+        let put = |sums: &[i32]| {
+            for (row, sum) in sums.iter().enumerate() {
+                // SAFETY: there is room.
+                unsafe { out.add(row * PANEL + n).write(*sum) };
+            }
+        };
+        // SAFETY: as the caller says; d0 to d7 are q0 to q3.
+        unsafe {
+            match M {
+                1 => put(&channel!(weights, quads, a "r0" "r1" "q2": at(0))),
+                2 => put(&channel!(
+                    weights,
+                    quads,
+                    a "r0" "r1" "q2": at(0),
+                    b "r2" "r3" "q3": at(1)
+                )),
+                3 => put(&channel!(
+                    weights,
+                    quads,
+                    a "r0" "r1" "q2": at(0),
+                    b "r2" "r3" "q3": at(1),
+                    c "r4" "r5" "q2": at(2)
+                )),
+                _ => put(&channel!(
+                    weights,
+                    quads,
+                    a "r0" "r1" "q2": at(0),
+                    b "r2" "r3" "q3": at(1),
+                    c "r4" "r5" "q2": at(2),
+                    d "r8" "r9" "q3": at(3)
+                )),
             }
         }
     }

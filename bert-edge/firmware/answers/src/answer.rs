@@ -1,6 +1,7 @@
 //! A text's answer as lines.
 
-use bert_core::{AnswerOptions, Classification, Head, Session, Spans};
+use bert_core::format::heads;
+use bert_core::{AnswerOptions, Classification, Error, Head, Session, Spans};
 
 use crate::print::{all, digits, number};
 use crate::{Failure, Print};
@@ -12,34 +13,43 @@ const THRESHOLD: f32 = 0.5;
 
 /// Asks the question of the model's head and prints a line for each thing found. A model for two texts
 /// takes them with a tab between; a model of vectors prints nothing, its vector is in the checksum.
+/// `HEADS` as in [`crate::start`].
 ///
 /// # Errors
 ///
 /// Those of the session, [`Failure::Texts`] if two texts are needed and one is given,
 /// [`Failure::Write`].
-pub fn answer(
+pub fn answer<const HEADS: u16>(
     session: &mut Session<'_, '_>,
     text: &str,
     out: &mut dyn Print,
 ) -> Result<(), Failure> {
-    match session.model().config().head {
-        Head::Classify { .. } => label(&session.classify(text)?, out)?,
-        Head::PairClassify { .. } => {
+    let head = session.model().config().head;
+    if head.set() & HEADS == 0 {
+        return Err(Failure::Model(Error::WrongHead));
+    }
+    match head {
+        Head::Classify { .. } if HEADS & heads::CLASSIFY != 0 => {
+            label(&session.classify(text)?, out)?
+        }
+        Head::PairClassify { .. } if HEADS & heads::PAIR_CLASSIFY != 0 => {
             let (a, b) = both(text)?;
             label(&session.classify_pair(a, b)?, out)?;
         }
-        Head::Joint { .. } => {
+        Head::Joint { .. } if HEADS & heads::JOINT != 0 => {
             let joint = session.joint(text)?;
             label(&joint.label, out)?;
             slots(Spans::new(joint.tags), text, out)?;
         }
-        Head::Tag { .. } => slots(Spans::new(session.tag(text)?), text, out)?,
-        Head::MultiLabel { .. } => {
+        Head::Tag { .. } if HEADS & heads::TAG != 0 => {
+            slots(Spans::new(session.tag(text)?), text, out)?
+        }
+        Head::MultiLabel { .. } if HEADS & heads::MULTI_LABEL != 0 => {
             for label in session.classify_labels(text)?.above(THRESHOLD) {
                 named_percent(out, label.name, label.probability)?;
             }
         }
-        Head::Regress { .. } => {
+        Head::Regress { .. } if HEADS & heads::REGRESS != 0 => {
             let answer = match text.split_once('\t') {
                 Some((a, b)) => session.regress_pair(a, b)?,
                 None => session.regress(text)?,
@@ -50,7 +60,7 @@ pub fn answer(
                 out.text("\n")?;
             }
         }
-        Head::Span => {
+        Head::Span if HEADS & heads::SPAN != 0 => {
             let (question, context) = both(text)?;
             let options = AnswerOptions::default();
             let answers = session.answer::<ANSWERS>(question, context, &options)?;

@@ -33,7 +33,7 @@ pub struct Aligned<T: ?Sized>(pub T);
 
 /// Puts the model file at `$path` and its scratch memory into a program: a module `image` with
 /// `model() -> &'static [u8]` and `scratch() -> Option<&'static mut [u8]>`, which gives the memory to
-/// the first who asks.
+/// the first who asks; `HEADS` is for [`start`] and [`answer`](answer()), the set of the model's head.
 ///
 /// The memory has exactly the size that the file asks for, found when the program is compiled. The
 /// linker puts the file beside the constants, or where its script has `$section`, and says so where
@@ -47,6 +47,8 @@ macro_rules! image {
             use $crate::bert_core::{Scratch, scratch_bytes_of};
 
             const FILE: &[u8] = include_bytes!($path);
+
+            pub const HEADS: u16 = $crate::bert_core::format::heads::of(FILE);
 
             // SAFETY: the linker script places the section in memory that holds nothing else.
             $(#[unsafe(link_section = $section)])?

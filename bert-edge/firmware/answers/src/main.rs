@@ -4,8 +4,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use bert_core::format::heads;
 use bert_core::{Model, ScratchVec};
-use bert_firmware::{measured_texts, random_model, run};
+use bert_firmware::{Marks, measured_texts, random_model, run};
 
 const USAGE: &str = "usage: bert-firmware run MODEL TEXT… | measured MODEL | random MODEL PIECES";
 
@@ -36,7 +37,9 @@ fn answers(file: &str, texts: &[&str]) -> Result<(), String> {
     let model = Model::parse(&bytes).map_err(told)?;
     let mut scratch = ScratchVec::of(&model);
     let mut out = Text(io::stdout().lock());
-    run(&bytes, &mut scratch, texts.iter().copied(), (|| (), || ()), &mut out).map_err(told)
+    let marks: Marks = (|| (), || ());
+    run::<{ heads::ALL }>(&bytes, &mut scratch, texts.iter().copied(), marks, &mut out)
+        .map_err(told)
 }
 
 /// A line for each text that is measured: tokens, multiplications, text.

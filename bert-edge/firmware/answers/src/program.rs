@@ -62,18 +62,23 @@ impl fmt::Display for Failure {
 /// What is called before and after the work on a text.
 pub type Marks = (fn(), fn());
 
-/// A session that has proved to give the bits its file promises.
+/// A session that has proved to give the bits its file promises. The head of the model is in the set
+/// `HEADS`: that of [`crate::image!`], or [`bert_core::format::heads::ALL`]. The code of other heads stays
+/// out of the program.
 ///
 /// # Errors
 ///
 /// If `file` is no model for this reader, `scratch` is too small, or a self-test fails.
-pub fn start<'m, 's>(file: &'m [u8], scratch: &'s mut [u8]) -> Result<Session<'m, 's>, Error> {
+pub fn start<'m, 's, const HEADS: u16>(
+    file: &'m [u8],
+    scratch: &'s mut [u8],
+) -> Result<Session<'m, 's>, Error> {
     let model = Model::parse(file)?;
     #[cfg(target_os = "none")]
     let mut session = Session::with_kernels(&model, scratch, &bert_firmware_kernels::KERNELS)?;
     #[cfg(not(target_os = "none"))]
     let mut session = Session::new(&model, scratch)?;
-    session.self_test()?;
+    session.self_test_of::<HEADS>()?;
     Ok(session)
 }
 
@@ -92,14 +97,14 @@ pub fn start<'m, 's>(file: &'m [u8], scratch: &'s mut [u8]) -> Result<Session<'m
 /// # Errors
 ///
 /// As [`start`] and [`answer`].
-pub fn run<'t>(
+pub fn run<'t, const HEADS: u16>(
     file: &[u8],
     scratch: &mut [u8],
     texts: impl Iterator<Item = &'t str>,
     (begin, end): Marks,
     out: &mut dyn Print,
 ) -> Result<(), Failure> {
-    let mut session = start(file, scratch)?;
+    let mut session = start::<HEADS>(file, scratch)?;
     out.text("self-test ")?;
     number(out, session.model().self_tests().count() as u32)?;
     out.text(" texts\n")?;
@@ -107,11 +112,11 @@ pub fn run<'t>(
     for text in texts {
         all(out, &["text ", text, "\n"])?;
         begin();
-        let done = answer(&mut session, text, &mut Unprinted);
+        let done = answer::<HEADS>(&mut session, text, &mut Unprinted);
         end();
         done?;
-        answer(&mut session, text, out)?;
-        outputs.update(&session.output_crc(text)?.to_le_bytes());
+        answer::<HEADS>(&mut session, text, out)?;
+        outputs.update(&session.output_crc_of::<HEADS>(text)?.to_le_bytes());
     }
     out.text("outputs ")?;
     digits(out, outputs.finish(), 16, 8)?;

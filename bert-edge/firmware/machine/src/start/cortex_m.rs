@@ -9,6 +9,17 @@ use semihosting::process;
 use crate::exit::FAULT;
 use crate::output::fault;
 
+/// No interrupt is in use, so their table is not as long as that of every device would be.
+// SAFETY: cortex-m-rt leaves the name and the section to the device.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [unsafe extern "C" fn(); 1] = [{
+    unsafe extern "C" {
+        fn DefaultHandler();
+    }
+    DefaultHandler
+}];
+
 #[entry]
 fn main() -> ! {
     process::exit(crate::run_program())
