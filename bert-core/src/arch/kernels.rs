@@ -203,6 +203,7 @@ impl Kernels {
     pub const unsafe fn native_with(
         gemm: unsafe fn(&Activations<'_>, &Weights<'_>, &mut [i32]),
         linear: unsafe fn(&Activations<'_>, &[f32], &Int8Matrix<'_>, &mut [f32]),
+        layer_norm_row: unsafe fn(&mut [f32], &Norm<'_>, f32),
         add_norm_row: unsafe fn(&mut [f32], &[f32], &Norm<'_>, f32),
         quantize_row: unsafe fn(&[f32], &mut [i8]) -> f32,
         store_row: unsafe fn(&[f32], &mut [i8], &mut [f32]),
@@ -216,6 +217,7 @@ impl Kernels {
             isa: &NAMED,
             gemm,
             linear,
+            layer_norm_row,
             add_norm_row,
             quantize_row,
             store_row,
@@ -257,8 +259,15 @@ macro_rules! quick_kernels {
                 // SAFETY: as above.
                 unsafe { operations::linear::<Place>(q, scales, matrix, out) }
             }
+            // Not inlined, as the other norm has it too.
+            #[inline(never)]
+            unsafe fn layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32) {
+                $crate::ops::layer_norm_row(x, norm, epsilon);
+            }
             unsafe fn add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32) {
-                $crate::ops::add_norm_row(x, r, norm, epsilon);
+                $crate::ops::add_row(r, x);
+                // SAFETY: the definition asks for nothing.
+                unsafe { layer_norm_row(x, norm, epsilon) }
             }
             unsafe fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
                 operations::quantize_row(x, q)
@@ -285,6 +294,7 @@ macro_rules! quick_kernels {
                 $crate::arch::Kernels::native_with(
                     gemm,
                     linear,
+                    layer_norm_row,
                     add_norm_row,
                     quantize_row,
                     store_row,

@@ -38,6 +38,26 @@ pub use kernels::Kernels;
 use crate::Error;
 use kernels::table;
 
+/// Square root, correctly rounded.
+#[cfg(cortex_m_fpu)]
+#[inline(always)]
+pub(crate) fn sqrt(x: f32) -> f32 {
+    let root: u32;
+    // SAFETY: the target has an FPU; d0 is s0 and s1.
+    unsafe {
+        core::arch::asm!(
+            "vmov s0, {x}",
+            "vsqrt.f32 s0, s0",
+            "vmov {root}, s0",
+            x = in(reg) x.to_bits(),
+            root = lateout(reg) root,
+            out("d0") _,
+            options(pure, nomem, nostack),
+        );
+    }
+    f32::from_bits(root)
+}
+
 cfg_select! {
     target_arch = "x86_64" => {
         use x86 as native;
