@@ -213,10 +213,12 @@ impl Kernels {
     ) -> Self {
         /// Without the list of all, which nobody asks for on a device.
         static NAMED: Isa = Isa { machines: "", product: "", others: &[], ..*super::NATIVE.isa };
+        let products = Kernels { isa: &NAMED, gemm, linear, ..super::NATIVE };
+        // Where floats are calls, a loop around them is as quick in few bytes.
+        if cfg!(target_arch = "riscv32") {
+            return products;
+        }
         Kernels {
-            isa: &NAMED,
-            gemm,
-            linear,
             layer_norm_row,
             add_norm_row,
             quantize_row,
@@ -224,7 +226,7 @@ impl Kernels {
             load_row,
             softmax_rows,
             activate,
-            ..super::NATIVE
+            ..products
         }
     }
 }

@@ -43,13 +43,15 @@ impl Failure {
             Failure::Texts => ("the model takes two texts, with a tab between them", [0; 2]),
             Failure::Write => ("the output cannot be written", [0; 2]),
         };
-        let mut parts = words.split('#');
-        out.text(parts.next().unwrap_or_default())?;
-        for (part, value) in parts.zip(numbers) {
+        // The numbers take the places of the `#`. Searching in `str` has more code than this.
+        let mut rest = words;
+        for value in numbers {
+            let Some(place) = rest.bytes().position(|byte| byte == b'#') else { break };
+            out.text(rest.get(..place).unwrap_or_default())?;
             number(out, value)?;
-            out.text(part)?;
+            rest = rest.get(place + 1..).unwrap_or_default();
         }
-        Ok(())
+        out.text(rest)
     }
 }
 
