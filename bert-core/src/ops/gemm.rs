@@ -99,17 +99,18 @@ fn multiply_panels<Place>(
             let (first, second) = rows.split_at(a.stride);
             let [first, second] = [first, second].map(|row| row.as_chunks::<QUAD>().0);
             for (tile, n) in tiles.clone().enumerate() {
-                let mut put_row = |r: usize, sums: &[i32; TILE]| {
-                    for (n, sum) in (n..w.channels).zip(sums) {
-                        put(r, n, *sum);
+                let (sums, count) = match second {
+                    [] => {
+                        let [sums] = tile_sums::<Place, 1>([first], panel, tile);
+                        ([sums, [0; TILE]], 1)
                     }
+                    _ => (tile_sums::<Place, 2>([first, second], panel, tile), 2),
                 };
-                if second.is_empty() {
-                    put_row(r, &tile_sums::<Place, 1>([first], panel, tile)[0]);
-                } else {
-                    let sums = tile_sums::<Place, 2>([first, second], panel, tile);
-                    put_row(r, &sums[0]);
-                    put_row(r + 1, &sums[1]);
+                // One place where sums are put, for one copy of its code.
+                for (r, sums) in (r..).zip(sums).take(count) {
+                    for (n, sum) in (n..w.channels).zip(sums) {
+                        put(r, n, sum);
+                    }
                 }
             }
             r += TILE_ROWS;
@@ -120,6 +121,7 @@ fn multiply_panels<Place>(
 /// The sums of R rows and the channels of one tile.
 ///
 /// Not inlined: on machines of few registers, what surrounds it would take them.
+#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
 #[inline(never)]
 fn tile_sums<Place, const R: usize>(
     rows: [&[[i8; QUAD]]; R],

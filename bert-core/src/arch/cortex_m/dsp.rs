@@ -120,6 +120,7 @@ impl<Place> Tile for Dsp<Place> {
 ///
 /// A number of a file lies anywhere, and these loads take words at multiples of four.
 #[cfg(cortex_m_fpu)]
+#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
 #[inline(never)]
 pub(super) fn scale<Place>(
     out: &mut [f32; PANEL],
@@ -178,6 +179,7 @@ pub(super) fn scale<Place>(
 /// # Safety
 /// So many quads of both rows and of the panel are readable; `count` is not 0. There is room for the
 /// [`PANEL`] sums of both rows, which were written if `adds`.
+#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
 #[inline(never)]
 unsafe fn piece<Place>(
     [first, second]: [*const i8; 2],
