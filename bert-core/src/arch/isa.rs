@@ -20,6 +20,8 @@ pub const COMPILED: &str = "compiled";
 
 const AVX512: &[(&str, &str)] =
     &[("softmax_rows", "vmulps, vaddps zmm"), ("activate", "vmulps, vaddps zmm")];
+const DSP: &[(&str, &str)] =
+    &[("quantize_row", "vldmia, vmul, strb"), ("store_row", "vldmia, vmul, strb")];
 const HELIUM: &[(&str, &str)] = &[
     ("quantize_row", "vmaxv, vmul, vcvtn"),
     ("store_row", "vmaxv, vmul, vcvtn"),
@@ -45,7 +47,7 @@ pub static ISAS: [Isa; 12] = [
     isa("neon", "64-bit Arm", "smull, smlal, sadalp"),
     isa("dotprod", "64-bit Arm", "sdot"),
     isa("i8mm", "64-bit Arm", "smmla"),
-    isa("cortex-m-dsp", "Cortex-M4, M7, M33, M35P", "smlad"),
+    isa("cortex-m-dsp", "Cortex-M4, M7, M33, M35P", "smlad").with(DSP),
     isa("cortex-m-helium", "Cortex-M52, M55, M85", "vmladava").with(HELIUM),
     isa("rv32im", "RV32", "mul").with(INTEGERS),
     isa("simd128", "WebAssembly", "i32x4.dot_i16x8_s"),

@@ -249,3 +249,124 @@ macro_rules! compile {
 }
 
 pub(super) use {compile, table};
+
+impl Kernels {
+    /// The table of this target with other functions for some operations; for [`crate::quick_kernels!`].
+    ///
+    /// # Safety
+    /// Each function does as that of [`crate::ops`], on every machine of the target.
+    #[doc(hidden)]
+    #[must_use]
+    #[cfg(native_operations)]
+    #[allow(clippy::type_complexity, reason = "these are the types of the fields")]
+    #[cfg_attr(target_arch = "riscv32", allow(unused_variables, reason = "it has all of its own"))]
+    pub const unsafe fn native_with<Place>(
+        gemm: unsafe fn(&Activations<'_>, &Weights<'_>, &mut [i32]),
+        linear: unsafe fn(&Activations<'_>, &[f32], &Int8Matrix<'_>, &mut [f32]),
+        layer_norm_row: unsafe fn(&mut [f32], &Norm<'_>, f32),
+        add_norm_row: unsafe fn(&mut [f32], &[f32], &Norm<'_>, f32),
+        quantize_row: unsafe fn(&[f32], &mut [i8]) -> f32,
+        store_row: unsafe fn(&[f32], &mut [i8], &mut [f32]),
+        load_row: unsafe fn(&[i8], &[f32], &mut [f32]),
+        softmax_rows: unsafe fn(&mut [f32], &SoftmaxScales<'_>, &mut [f32], &mut [i8]),
+        activate: unsafe fn(&mut [f32], Activation),
+    ) -> Self {
+        /// Without the list of all, which nobody asks for on a device.
+        static NAMED: Isa = Isa { machines: "", product: "", others: &[], ..*super::NATIVE.isa };
+        // Its table has more operations of its own, which are integers.
+        #[cfg(target_arch = "riscv32")]
+        return super::riscv32::quick::<Place>(&NAMED);
+        #[cfg(not(target_arch = "riscv32"))]
+        Kernels {
+            isa: &NAMED,
+            gemm,
+            linear,
+            layer_norm_row,
+            add_norm_row,
+            quantize_row,
+            store_row,
+            load_row,
+            softmax_rows,
+            activate,
+            ..super::NATIVE
+        }
+    }
+}
+
+/// A static table of this target whose operations that take the time of an inference are compiled in
+/// the crate that this stands in, with its optimizations: all else can be compiled for size then. For
+/// targets that have one table, which are those without an operating system; [`Session::with_kernels`]
+/// takes it.
+///
+/// [`Session::with_kernels`]: crate::Session::with_kernels
+#[cfg(native_operations)]
+#[macro_export]
+macro_rules! quick_kernels {
+    ($(#[$doc:meta])* $visibility:vis static $static:ident) => {
+        $(#[$doc])*
+        $visibility static $static: $crate::arch::Kernels = {
+            use $crate::arch::operations;
+            use $crate::format::{Activation, Int8Matrix, Norm};
+            use $crate::ops::{Activations, SoftmaxScales, Weights};
+            /// Functions of this type are compiled here.
+            enum Place {}
+            unsafe fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+                // SAFETY: the target has what its own operations need.
+                unsafe { operations::gemm::<Place>(a, w, out) }
+            }
+            unsafe fn linear(
+                q: &Activations<'_>,
+                scales: &[f32],
+                matrix: &Int8Matrix<'_>,
+                out: &mut [f32],
+            ) {
+                // SAFETY: as above.
+                unsafe { operations::linear::<Place>(q, scales, matrix, out) }
+            }
+            // Not inlined, as the other norm has it too.
+            #[inline(never)]
+            unsafe fn layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32) {
+                $crate::ops::layer_norm_row(x, norm, epsilon);
+            }
+            unsafe fn add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32) {
+                $crate::ops::add_row(r, x);
+                // SAFETY: the definition asks for nothing.
+                unsafe { layer_norm_row(x, norm, epsilon) }
+            }
+            unsafe fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
+                operations::quantize_row(x, q)
+            }
+            unsafe fn store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]) {
+                operations::store_row(x, q, scales);
+            }
+            unsafe fn load_row(q: &[i8], scales: &[f32], x: &mut [f32]) {
+                $crate::ops::load_row(q, scales, x);
+            }
+            unsafe fn softmax_rows(
+                scores: &mut [f32],
+                scales: &SoftmaxScales<'_>,
+                factors: &mut [f32],
+                digits: &mut [i8],
+            ) {
+                $crate::ops::softmax_rows(scores, scales, factors, digits);
+            }
+            unsafe fn activate(x: &mut [f32], activation: Activation) {
+                operations::activate(x, activation);
+            }
+            // SAFETY: they are the target's own, or the definitions.
+            unsafe {
+                $crate::arch::Kernels::native_with::<Place>(
+                    gemm,
+                    linear,
+                    layer_norm_row,
+                    add_norm_row,
+                    quantize_row,
+                    store_row,
+                    load_row,
+                    softmax_rows,
+                    activate,
+                )
+            }
+        };
+    };
+}

@@ -44,6 +44,26 @@ pub(crate) use {kernels::SumKernels, riscv32::Sums};
 use crate::Error;
 use kernels::table;
 
+/// Square root, correctly rounded.
+#[cfg(cortex_m_fpu)]
+#[inline(always)]
+pub(crate) fn sqrt(x: f32) -> f32 {
+    let root: u32;
+    // SAFETY: the target has an FPU; d0 is s0 and s1.
+    unsafe {
+        core::arch::asm!(
+            "vmov s0, {x}",
+            "vsqrt.f32 s0, s0",
+            "vmov {root}, s0",
+            x = in(reg) x.to_bits(),
+            root = lateout(reg) root,
+            out("d0") _,
+            options(pure, nomem, nostack),
+        );
+    }
+    f32::from_bits(root)
+}
+
 cfg_select! {
     target_arch = "x86_64" => {
         use x86 as native;
@@ -69,6 +89,51 @@ cfg_select! {
                 core::iter::empty()
             }
         }
+    }
+}
+
+// The one table of this target, and its operations by themselves.
+#[cfg(native_operations)]
+cfg_select! {
+    cortex_m_dsp => {
+        pub use cortex_m::operations;
+        use cortex_m::NATIVE;
+    }
+    _ => {
+        #[doc(hidden)]
+        pub mod operations {
+            use crate::format::Int8Matrix;
+            use crate::ops::{Activations, Weights};
+
+            pub use crate::ops::{activate, quantize_row, store_row};
+
+            /// As [`crate::ops::gemm`].
+            ///
+            /// # Safety
+            /// None is needed.
+            #[inline(always)]
+            pub unsafe fn gemm<Place>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+                crate::ops::gemm_at::<Place>(a, w, out);
+            }
+
+            /// As [`crate::ops::linear`].
+            ///
+            /// # Safety
+            /// None is needed.
+            #[inline(always)]
+            pub unsafe fn linear<Place>(
+                q: &Activations<'_>,
+                scales: &[f32],
+                matrix: &Int8Matrix<'_>,
+                out: &mut [f32],
+            ) {
+                crate::ops::linear_at::<Place>(q, scales, matrix, out);
+            }
+        }
+        #[cfg(not(target_arch = "riscv32"))]
+        use SCALAR as NATIVE;
+        #[cfg(target_arch = "riscv32")]
+        use riscv32::INTEGERS as NATIVE;
     }
 }
 

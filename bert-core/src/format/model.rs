@@ -1,5 +1,6 @@
 //! The checked view of a model file.
 
+use super::matrix::Place;
 use super::sections::{Section, Sections};
 use super::{Config, Encoding, Head, Kind, Labels, Matrix, Norm, PREAMBLE_BYTES, Table, WordTable};
 use crate::Error;
@@ -168,12 +169,14 @@ impl<'a> Model<'a> {
     pub fn layer(&self, index: u16) -> Result<Layer<'a>, Error> {
         let (hidden, wide) = (self.config.hidden as usize, self.config.feed_forward as usize);
         let s = &self.sections;
-        let found = s.find_encoded(Kind::QueryKeyValue, index)?;
-        let [query, key, value] = Matrix::views(found, Kind::QueryKeyValue, hidden, hidden)?;
+        let of_attention = |part| {
+            let place = Place { part, parts: 3 };
+            matrix_at(s, Kind::QueryKeyValue, index, place, [hidden, hidden])
+        };
         Ok(Layer {
-            query,
-            key,
-            value,
+            query: of_attention(0)?,
+            key: of_attention(1)?,
+            value: of_attention(2)?,
             attention_output: matrix(s, Kind::AttentionOutput, index, hidden, hidden)?,
             attention_norm: norm(s, Kind::AttentionNorm, index, hidden)?,
             feed_forward_in: matrix(s, Kind::FeedForwardIn, index, wide, hidden)?,
@@ -204,8 +207,17 @@ fn matrix<'a>(
     rows: usize,
     columns: usize,
 ) -> Result<Matrix<'a>, Error> {
-    let found = sections.find_encoded(kind, index)?;
-    Matrix::views::<1>(found, kind, rows, columns).map(|[matrix]| matrix)
+    matrix_at(sections, kind, index, Place { part: 0, parts: 1 }, [rows, columns])
+}
+
+fn matrix_at<'a>(
+    sections: &Sections<'a>,
+    kind: Kind,
+    index: u16,
+    place: Place,
+    [rows, columns]: [usize; 2],
+) -> Result<Matrix<'a>, Error> {
+    Matrix::view(sections.find_encoded(kind, index)?, kind, place, rows, columns)
 }
 
 fn norm<'a>(

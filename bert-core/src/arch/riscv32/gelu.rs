@@ -23,11 +23,13 @@ const LEAST_ERROR: i32 = 7;
 
 /// Largest error for arguments of magnitude up to `most`: the definition rounds to 24 bits, and r is
 /// only near a · 2⁻²³. The first grows with the result, which may be as large.
+#[inline]
 pub(super) fn error(most: i32) -> i32 {
     LEAST_ERROR + (most >> 22)
 }
 
 /// Largest slope of GELU is 1.13: the error of a result for one of `argument`.
+#[inline]
 pub(super) fn widened(argument: i32) -> i32 {
     argument + argument / 4
 }

@@ -15,6 +15,8 @@ mod rows;
 mod softmax;
 mod sums;
 
+#[cfg(native_operations)]
+use super::Isa;
 #[cfg(target_arch = "riscv32")]
 use super::Kernels;
 use super::kernels::{SumKernels, table};
@@ -27,8 +29,8 @@ table! {
     /// Two products in one multiplication, and integers in place of most floats.
     pub(crate) static INTEGERS = "rv32im" {
         attributes: [],
-        gemm: products::gemm,
-        linear: linear,
+        gemm: products::gemm::<()>,
+        linear: linear::<()>,
         quantize_row: rows::quantize_row,
         store_row: rows::store_row,
         softmax_rows: softmax::softmax_rows,
@@ -37,23 +39,88 @@ table! {
         combine_row: rows::combine_row,
         layer_norm_row: norm::layer_norm_row,
         add_norm_row: norm::add_norm_row,
-        sums: Some(SumKernels { products: sums::products, quantize: sums::quantize }),
+        sums: Some(SumKernels { products: sums::products::<()>, quantize: sums::quantize }),
+    }
+}
+
+/// The same with all that takes time compiled in the crate that `Place` is a type of; what these functions
+/// are made of is, too, since it may be inlined. What rarely happens is not.
+#[cfg(native_operations)]
+pub(super) const fn quick<Place>(isa: &'static Isa) -> Kernels {
+    Kernels {
+        isa,
+        gemm: place::gemm::<Place>,
+        linear: place::linear::<Place>,
+        layer_norm_row: place::layer_norm_row::<Place>,
+        add_norm_row: place::add_norm_row::<Place>,
+        quantize_row: place::quantize_row::<Place>,
+        store_row: place::store_row::<Place>,
+        load_row: place::load_row::<Place>,
+        softmax_rows: place::softmax_rows::<Place>,
+        combine_row: place::combine_row::<Place>,
+        sums: Some(SumKernels {
+            products: place::products::<Place>,
+            quantize: place::quantize::<Place>,
+        }),
+        ..INTEGERS
+    }
+}
+
+/// Functions that are compiled where they are used.
+#[cfg(native_operations)]
+mod place {
+    use super::*;
+    use crate::format::Norm;
+    use crate::ops::{SoftmaxScales, Weights};
+
+    macro_rules! functions {
+        ([$place:ident] $($name:ident = $function:path, ($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+            $(
+                pub(super) fn $name<$place>($($argument: $type),*) $(-> $result)? {
+                    $function($($argument),*)
+                }
+            )*
+        };
+    }
+
+    functions! {
+        [Place]
+        gemm = products::gemm::<Place>, (a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
+        linear = super::linear::<Place>,
+            (q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]);
+        layer_norm_row = norm::layer_norm_row, (x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
+        add_norm_row = norm::add_norm_row,
+            (x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32);
+        quantize_row = rows::quantize_row, (x: &[f32], q: &mut [i8]) -> f32;
+        store_row = rows::store_row, (x: &[f32], q: &mut [i8], scales: &mut [f32]);
+        load_row = rows::load_row, (q: &[i8], scales: &[f32], x: &mut [f32]);
+        softmax_rows = softmax::softmax_rows,
+            (scores: &mut [f32], scales: &SoftmaxScales<'_>, factors: &mut [f32],
+             digits: &mut [i8]);
+        combine_row = rows::combine_row,
+            (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
+        products = sums::products::<Place>,
+            (q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [i32]);
+        quantize = sums::quantize,
+            (all: Sums<'_>, q: &mut [i8], stride: usize, scales: &mut [f32]);
     }
 }
 
 /// The tables that this machine runs: it has what it was compiled for.
 #[cfg(target_arch = "riscv32")]
+#[inline]
 pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
     core::iter::once(&INTEGERS)
 }
 
 /// As [`ops::linear`].
-fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]) {
+#[inline]
+fn linear<Place>(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]) {
     if matrix.layout != Layout::Panels {
         return ops::linear(q, scales, matrix, out);
     }
     let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
-    sums::products(&q, matrix, bytemuck::cast_slice_mut(out));
+    sums::products::<Place>(&q, matrix, bytemuck::cast_slice_mut(out));
     for (row, s) in out.chunks_exact_mut(matrix.rows).zip(scales) {
         rows::scale_row(row, *s, matrix.scales, matrix.biases);
     }
@@ -69,7 +136,7 @@ fn activate(x: &mut [f32], activation: Activation) {
 const PIECE: usize = 32;
 
 /// At most [`PIECE`] floats of a file: where they lie, if that is at words, else copied.
-#[inline(never)]
+#[inline]
 fn floats<'a>(bytes: &'a [[u8; 4]], room: &'a mut [f32; PIECE]) -> &'a [f32] {
     match bytemuck::try_cast_slice(bytes) {
         Ok(floats) if cfg!(target_endian = "little") => floats,

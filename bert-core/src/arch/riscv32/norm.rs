@@ -6,6 +6,7 @@ use crate::format::Norm;
 use crate::math::{LANES, reduce, sqrt};
 
 /// As [`crate::ops::add_norm_row`].
+#[inline]
 pub(super) fn add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32) {
     for (x, r) in x.iter_mut().zip(r) {
         *x += r;
@@ -14,7 +15,7 @@ pub(super) fn add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f
 }
 
 /// As [`crate::ops::layer_norm_row`].
-#[inline(never)]
+#[inline]
 pub(super) fn layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32) {
     let count = x.len() as f32;
     let mean = sum(x) / count;
@@ -43,7 +44,7 @@ pub(super) fn layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32) {
 }
 
 /// As [`crate::math::sum`] of the values themselves.
-#[inline(never)]
+#[inline]
 pub(super) fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0f32; LANES];
     let (first, rest) = x.split_at(LANES.min(x.len()));

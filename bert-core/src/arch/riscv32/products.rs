@@ -32,10 +32,11 @@ type Packed = [[u32; PAIRS]; QUAD];
 type PanelQuad = [[[i8; QUAD]; TILE]; PANEL / TILE];
 
 /// As [`ops::gemm`].
-pub(super) fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+#[inline]
+pub(super) fn gemm<Place>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
     if w.layout == Layout::Panels {
         // Weights of a softmax may all be large.
-        products(a, w, out, w.channels.next_multiple_of(PANEL), false);
+        products::<Place>(a, w, out, w.channels.next_multiple_of(PANEL), false);
     } else {
         ops::gemm(a, w, out);
     }
@@ -43,7 +44,8 @@ pub(super) fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
 
 /// Writes y \[R, N\], rows of `out` being `width` long, of weights in panels. `small` says that four
 /// inputs mostly fit together.
-pub(super) fn products(
+#[inline]
+pub(super) fn products<Place>(
     a: &Activations<'_>,
     w: &Weights<'_>,
     out: &mut [i32],
@@ -53,18 +55,24 @@ pub(super) fn products(
     out.fill(0);
     let rows = a.values.chunks(ROWS * a.stride).zip(out.chunks_mut(ROWS * width));
     for (inputs, out) in rows {
-        tile_rows(Activations { values: inputs, ..*a }, w, out, width, small);
+        tile_rows::<Place>(Activations { values: inputs, ..*a }, w, out, width, small);
     }
 }
 
 /// Adds the products of at most [`ROWS`] rows.
-#[inline(never)]
-fn tile_rows(a: Activations<'_>, w: &Weights<'_>, out: &mut [i32], width: usize, small: bool) {
+#[inline]
+fn tile_rows<Place>(
+    a: Activations<'_>,
+    w: &Weights<'_>,
+    out: &mut [i32],
+    width: usize,
+    small: bool,
+) {
     let quads = w.depth.div_ceil(QUAD);
     let tile_sums = match (a.values.len() > 2 * a.stride, small) {
-        (false, _) => tile_sums::<1, 2>,
-        (true, false) => tile_sums::<2, 2>,
-        (true, true) => tile_sums::<2, 1>,
+        (false, _) => tile_sums::<Place, 1, 2>,
+        (true, false) => tile_sums::<Place, 2, 2>,
+        (true, true) => tile_sums::<Place, 2, 1>,
     };
     let mut room = [const { MaybeUninit::<Packed>::uninit() }; PIECE];
     for first in (0..quads).step_by(PIECE) {
@@ -125,7 +133,7 @@ fn fit(inputs: &[i32; QUAD]) -> bool {
 
 /// Leaves as much of four inputs as fits together, and adds the products of the rest to the row `out`.
 #[cold]
-#[inline(never)]
+#[inline]
 fn take_away(inputs: &mut [i32; QUAD], w: &Weights<'_>, quad: usize, out: &mut [i32]) {
     let mut fits = MOST;
     for (k, input) in inputs.iter_mut().enumerate() {
@@ -140,7 +148,7 @@ fn take_away(inputs: &mut [i32; QUAD], w: &Weights<'_>, quad: usize, out: &mut [
 }
 
 /// Adds the products of one input, the k-th, to a row.
-#[inline(never)]
+#[inline]
 fn multiply_input(input: i32, w: &Weights<'_>, k: usize, out: &mut [i32]) {
     let first = Layout::Panels.place(w.depth, 0, k);
     let panels = w.values.chunks_exact(w.depth.next_multiple_of(QUAD) * PANEL);
@@ -154,9 +162,10 @@ fn multiply_input(input: i32, w: &Weights<'_>, k: usize, out: &mut [i32]) {
 /// Adds the sums of the rows of the first P pairs and the channels of one tile, for the rows of `out`;
 /// words of QUAD / G inputs fit together.
 ///
-/// Not inlined: what surrounds it would take its registers.
+/// Not inlined: what surrounds it would take its registers. So it is compiled where `Place` is a type of.
+#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
 #[inline(never)]
-fn tile_sums<const P: usize, const G: usize>(
+fn tile_sums<Place, const P: usize, const G: usize>(
     packed: &[Packed],
     panel: &[PanelQuad],
     tile: usize,
@@ -225,7 +234,7 @@ mod tests {
                     let width = channels.next_multiple_of(PANEL);
                     let mut out = vec![7; rows * width];
                     for small in [false, true] {
-                        products(&a, &w, &mut out, width, small);
+                        products::<()>(&a, &w, &mut out, width, small);
                         for r in 0..rows {
                             for n in 0..channels {
                                 let weight = |k| weights[layout.place(depth, n, k)] as i32;

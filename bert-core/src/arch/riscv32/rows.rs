@@ -7,7 +7,7 @@ use crate::math::round_to_int;
 use crate::ops::{self, GROUP, SMALLEST};
 
 /// As [`ops::quantize_row`].
-#[inline(never)]
+#[inline]
 pub(super) fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
     let magnitude = |x: &f32| x.to_bits() & !(1 << 31);
     let largest = x.iter().map(magnitude).fold(0, u32::max);
@@ -43,6 +43,7 @@ fn by_definition(x: &[f32], q: &mut [i8]) -> f32 {
 }
 
 /// As [`ops::store_row`].
+#[inline]
 pub(super) fn store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]) {
     for ((x, q), scale) in x.chunks(GROUP).zip(q.chunks_mut(GROUP)).zip(scales) {
         *scale = quantize_row(x, q);
@@ -50,6 +51,7 @@ pub(super) fn store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]) {
 }
 
 /// As [`ops::load_row`].
+#[inline]
 pub(super) fn load_row(q: &[i8], scales: &[f32], x: &mut [f32]) {
     for ((x, q), scale) in x.chunks_mut(GROUP).zip(q.chunks(GROUP)).zip(scales) {
         for (x, &q) in x.iter_mut().zip(q) {
@@ -59,6 +61,7 @@ pub(super) fn load_row(q: &[i8], scales: &[f32], x: &mut [f32]) {
 }
 
 /// As [`ops::combine_row`].
+#[inline]
 pub(super) fn combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]) {
     for ((out, high), low) in out.iter_mut().zip(high).zip(low) {
         *out = times(high.wrapping_mul(128).wrapping_add(*low), factor);
@@ -66,6 +69,7 @@ pub(super) fn combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32
 }
 
 /// As [`ops::linear`] behind the sums: turns `row`, the bits of those of a row \[N\], into what they mean.
+#[inline]
 pub(super) fn scale_row(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Floats<'_>) {
     let mut room = [[0.0; PIECE]; 2];
     let [of_scales, of_biases] = &mut room;
@@ -199,7 +203,7 @@ mod tests {
             let scales = [0.1, 0.02, 0.3, 0.0, 1.5];
             let (mut a, mut b) = (vec![0.0; 5 * rows], vec![1.0; 5 * rows]);
             ops::linear(&q, &scales, &matrix, &mut a);
-            super::super::linear(&q, &scales, &matrix, &mut b);
+            super::super::linear::<()>(&q, &scales, &matrix, &mut b);
             assert_eq!(bits(&a), bits(&b));
         }
     }

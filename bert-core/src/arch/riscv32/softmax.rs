@@ -6,6 +6,7 @@ use crate::math::{max, round_to_int};
 use crate::ops::{ROW_ALIGN, SMALLEST, SoftmaxScales, levels};
 
 /// As [`crate::ops::softmax_rows`].
+#[inline]
 pub(super) fn softmax_rows(
     scores: &mut [f32],
     scales: &SoftmaxScales<'_>,
@@ -20,7 +21,7 @@ pub(super) fn softmax_rows(
     }
 }
 
-#[inline(never)]
+#[inline]
 fn softmax_row(
     scores: &mut [f32],
     query: f32,

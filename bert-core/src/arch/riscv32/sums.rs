@@ -55,12 +55,14 @@ pub(crate) struct Sums<'a> {
 }
 
 /// Writes the sums \[R, N\] of quantized rows and a matrix.
-pub(super) fn products(q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [i32]) {
-    super::products::products(q, &matrix.operand(), out, matrix.rows, true);
+#[inline]
+pub(super) fn products<Place>(q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [i32]) {
+    super::products::products::<Place>(q, &matrix.operand(), out, matrix.rows, true);
 }
 
 /// As [`crate::ops::linear`] behind the sum, [`crate::ops::activate`], and [`crate::ops::quantize_row`] of
 /// the columns, for each row: `q` has rows of `stride` bytes, and `scales` gets theirs.
+#[inline]
 pub(super) fn quantize(all: Sums<'_>, q: &mut [i8], stride: usize, scales: &mut [f32]) {
     let Sums { sums, scales: given, matrix, columns, activation } = all;
     let gelu = activation == Some(Activation::Gelu);
@@ -105,6 +107,7 @@ struct Channels<'a> {
 }
 
 impl<'a> Channels<'a> {
+    #[inline]
     fn new(matrix: &'a Int8Matrix<'a>, columns: Range<usize>, gelu: bool) -> Self {
         let words = |bytes: &'a [[u8; 4]]| -> &'a [u32] {
             bytemuck::try_cast_slice(&bytes[columns.clone()]).unwrap_or(&[])
@@ -128,6 +131,7 @@ impl<'a> Channels<'a> {
     }
 
     /// x of the definition.
+    #[inline]
     fn float(&self, sum: i32, s: f32, i: usize) -> f32 {
         let n = self.columns.start + i;
         sum as f32 * (s * self.matrix.scales.at(n)) + self.matrix.biases.at(n)
@@ -166,7 +170,7 @@ impl<'a> Channels<'a> {
     }
 
     /// The rows that integers serve for.
-    #[inline(never)]
+    #[inline]
     fn tile(&self, rows: &mut [Row; ROWS], sums: &[i32], q: &mut [i8], stride: usize) {
         // Not zeroed: that would be a sixth of the work on the narrow columns of a head.
         let mut room = [const { MaybeUninit::uninit() }; CHANNELS];
@@ -189,10 +193,12 @@ impl<'a> Channels<'a> {
     }
 
     /// The sums of row `r` from one of the columns on.
+    #[inline]
     fn sums_of<'s>(&self, sums: &'s [i32], r: usize, first: usize) -> &'s [i32] {
         &sums[r * self.matrix.rows + self.columns.start + first..][..self.columns.len() - first]
     }
 
+    #[inline]
     fn find_largest(&self, rows: &mut [Row; ROWS], sums: &[i32], block: &[[i32; 2]], first: usize) {
         let find = if self.gelu { Row::find_largest::<true> } else { Row::find_largest::<false> };
         for (r, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.certain) {
@@ -200,12 +206,14 @@ impl<'a> Channels<'a> {
         }
     }
 
+    #[inline]
     fn settle(&self, rows: &mut [Row; ROWS], sums: &[i32]) {
         for (r, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.certain) {
             row.settle(self, self.sums_of(sums, r, 0));
         }
     }
 
+    #[inline]
     fn round(
         &self,
         rows: &[Row; ROWS],
@@ -229,6 +237,7 @@ impl<'a> Channels<'a> {
     }
 
     /// T and B of the channels from one on, as many as there is room for.
+    #[inline]
     fn fixed<'r>(
         &self,
         first: usize,
@@ -285,6 +294,7 @@ struct Row {
 }
 
 impl Row {
+    #[inline]
     fn new(s: f32, channels: &Channels<'_>) -> Self {
         let bits = s.to_bits();
         let scale = channels.scale + exponent(bits);
@@ -342,6 +352,7 @@ impl Row {
     }
 
     /// Asks the definition for the largest, and finds what the others are multiplied with.
+    #[inline]
     fn settle(&mut self, channels: &Channels<'_>, sums: &[i32]) {
         self.certain = false;
         let size = self.top.max(-self.least);
