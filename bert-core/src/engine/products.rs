@@ -24,7 +24,7 @@ pub(super) struct Products<'a> {
 
 impl<'a> Products<'a> {
     /// Multiplies the rows x, which are q quantized with `scales`; `rows` is the memory of the products.
-    #[inline(always)]
+    #[inline(never)]
     pub fn new(
         kernels: &'static Kernels,
         matrix: &Matrix<'a>,
@@ -52,7 +52,7 @@ impl<'a> Products<'a> {
 
     /// Quantizes the columns of each row, behind an activation or as they are: `q` has rows of `stride`
     /// bytes, `scales` gets theirs. The columns have no meaning afterwards, if they are sums.
-    #[inline(always)]
+    #[inline(never)]
     pub fn quantize(
         &mut self,
         columns: Range<usize>,

@@ -20,7 +20,7 @@ use super::Isa;
 #[cfg(target_arch = "riscv32")]
 use super::Kernels;
 use super::kernels::{SumKernels, table};
-use crate::format::{Activation, Int8Matrix, Layout};
+use crate::format::{Activation, Int8Matrix};
 use crate::ops::{self, Activations};
 
 pub(crate) use sums::Sums;
@@ -58,10 +58,7 @@ pub(super) const fn quick<Place>(isa: &'static Isa) -> Kernels {
         load_row: place::load_row::<Place>,
         softmax_rows: place::softmax_rows::<Place>,
         combine_row: place::combine_row::<Place>,
-        sums: Some(SumKernels {
-            products: place::products::<Place>,
-            quantize: place::quantize::<Place>,
-        }),
+        sums: Some(SumKernels { products: place::products::<Place>, quantize: sums::quantize }),
         ..INTEGERS
     }
 }
@@ -101,8 +98,6 @@ mod place {
             (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
         products = sums::products::<Place>,
             (q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [i32]);
-        quantize = sums::quantize,
-            (all: Sums<'_>, q: &mut [i8], stride: usize, scales: &mut [f32]);
     }
 }
 
@@ -116,9 +111,6 @@ pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
 /// As [`ops::linear`].
 #[inline]
 fn linear<Place>(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]) {
-    if matrix.layout != Layout::Panels {
-        return ops::linear(q, scales, matrix, out);
-    }
     let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
     sums::products::<Place>(&q, matrix, bytemuck::cast_slice_mut(out));
     for (row, s) in out.chunks_exact_mut(matrix.rows).zip(scales) {

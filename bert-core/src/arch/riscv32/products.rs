@@ -11,7 +11,7 @@
 use core::mem::MaybeUninit;
 
 use crate::format::{Layout, PANEL, QUAD};
-use crate::ops::{self, Activations, Weights};
+use crate::ops::{Activations, Weights};
 
 /// Rows of a tile: two words.
 const ROWS: usize = 4;
@@ -31,20 +31,16 @@ type Packed = [[u32; PAIRS]; QUAD];
 /// Four weights of each channel of a panel, tile by tile: \[tile\]\[channel\]\[input\].
 type PanelQuad = [[[i8; QUAD]; TILE]; PANEL / TILE];
 
-/// As [`ops::gemm`].
+/// As [`crate::ops::gemm`].
 #[inline]
 pub(super) fn gemm<Place>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
-    if w.layout == Layout::Panels {
-        // Weights of a softmax may all be large.
-        products::<Place>(a, w, out, w.channels.next_multiple_of(PANEL), false);
-    } else {
-        ops::gemm(a, w, out);
-    }
+    // Weights of a softmax may all be large.
+    products::<Place>(a, w, out, w.channels.next_multiple_of(PANEL), false);
 }
 
-/// Writes y \[R, N\], rows of `out` being `width` long, of weights in panels. `small` says that four
-/// inputs mostly fit together.
-#[inline]
+/// Writes y \[R, N\], rows of `out` being `width` long. `small` says that four inputs mostly fit together.
+#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
+#[inline(never)]
 pub(super) fn products<Place>(
     a: &Activations<'_>,
     w: &Weights<'_>,
@@ -52,6 +48,9 @@ pub(super) fn products<Place>(
     width: usize,
     small: bool,
 ) {
+    if w.layout == Layout::Rows {
+        return by_rows(a, w, out, width);
+    }
     out.fill(0);
     let rows = a.values.chunks(ROWS * a.stride).zip(out.chunks_mut(ROWS * width));
     for (inputs, out) in rows {
@@ -59,8 +58,19 @@ pub(super) fn products<Place>(
     }
 }
 
+/// Of weights in rows.
+#[cold]
+#[inline(never)]
+fn by_rows(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32], width: usize) {
+    for (row, out) in a.values.chunks_exact(a.stride).zip(out.chunks_mut(width)) {
+        for (out, weights) in out.iter_mut().zip(w.values.chunks_exact(w.depth)) {
+            *out = row.iter().zip(weights).map(|(&a, &w)| a as i32 * w as i32).sum();
+        }
+    }
+}
+
 /// Adds the products of at most [`ROWS`] rows.
-#[inline]
+#[inline(always)]
 fn tile_rows<Place>(
     a: Activations<'_>,
     w: &Weights<'_>,
@@ -82,24 +92,16 @@ fn tile_rows<Place>(
                 let row = a.values.get(r * a.stride + first * QUAD..);
                 row.unwrap_or(&[]).as_chunks::<QUAD>().0
             };
-            let (low, high) = (row(2 * pair), row(2 * pair + 1));
-            for (quad, packed) in room.iter_mut().enumerate() {
-                // Zeros where there is no row.
-                let inputs =
-                    |row: &[[i8; QUAD]]| row.get(quad).map_or([0; QUAD], |q| q.map(i32::from));
-                let (mut low, mut high) = (inputs(low), inputs(high));
-                if small && !(fit(&low) && fit(&high)) {
-                    let outs = out[2 * pair * width..].chunks_mut(width);
-                    for (inputs, out) in [&mut low, &mut high].into_iter().zip(outs) {
-                        take_away(inputs, w, first + quad, out);
-                    }
+            let rows = [row(2 * pair), row(2 * pair + 1)];
+            let mut from = 0;
+            while let Some(quad) = pack::<Place>(rows, room, pair, from, small) {
+                let outs = out[2 * pair * width..].chunks_mut(width);
+                let mut inputs = rows.map(|row| row.get(quad).copied().unwrap_or_default());
+                for (inputs, out) in inputs.iter_mut().zip(outs) {
+                    take_away(inputs, w, first + quad, out);
                 }
-                let packed = packed.as_mut_ptr().cast::<[u32; PAIRS]>();
-                for k in 0..QUAD {
-                    let word = (low[k] as u32).wrapping_add((high[k] as u32) << 16);
-                    // SAFETY: the quad has as many words for each of its inputs.
-                    unsafe { (*packed.add(k))[pair] = word };
-                }
+                pack::<Place>([&inputs[..1], &inputs[1..]], &mut room[quad..=quad], pair, 0, false);
+                from = quad + 1;
             }
         }
         // SAFETY: every word of every pair was written.
@@ -108,39 +110,64 @@ fn tile_rows<Place>(
             let panel = panel.as_chunks::<QUAD>().0.as_chunks::<TILE>().0.as_chunks().0;
             let panel: &[PanelQuad] = &panel[first..first + packed.len()];
             for (tile, n) in (n..w.channels).step_by(TILE).take(PANEL / TILE).enumerate() {
-                if w.channels - n >= TILE {
+                // What would be beyond the last channel is left out.
+                let count = w.channels - n;
+                if count >= TILE {
                     tile_sums(packed, panel, tile, &mut out[n..], width);
                     continue;
                 }
-                // What would be beyond the last channel is left out.
-                let mut room = [[0; TILE]; ROWS];
-                tile_sums(packed, panel, tile, room.as_flattened_mut(), TILE);
-                for (out, sums) in out[n..].chunks_mut(width).zip(room) {
-                    let sums = &sums[..w.channels - n];
-                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-                }
+                let mut sums = [[0; TILE]; ROWS];
+                tile_sums(packed, panel, tile, sums.as_flattened_mut(), TILE);
+                out[n..].chunks_mut(width).zip(sums).for_each(|(out, sums)| out[0] += sums[0]);
             }
         }
     }
 }
 
-/// Whether four inputs fit together; not all that do.
+/// Writes a pair of rows, zeros where there is none, from one quad on; up to one whose inputs do not fit
+/// together, if that matters, which it gives.
+#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
+#[inline(never)]
+fn pack<Place>(
+    [low, high]: [&[[i8; QUAD]]; 2],
+    room: &mut [MaybeUninit<Packed>],
+    pair: usize,
+    from: usize,
+    small: bool,
+) -> Option<usize> {
+    let most = if small { MOST - QUAD as i32 } else { i32::MAX };
+    for (quad, packed) in room.iter_mut().enumerate().skip(from) {
+        let inputs = |row: &[[i8; QUAD]]| row.get(quad).map_or([0; QUAD], |q| q.map(i32::from));
+        let (low, high) = (inputs(low), inputs(high));
+        if magnitude(&low) > most || magnitude(&high) > most {
+            return Some(quad);
+        }
+        let packed = packed.as_mut_ptr().cast::<[u32; PAIRS]>();
+        for k in 0..QUAD {
+            let word = (low[k] as u32).wrapping_add((high[k] as u32) << 16);
+            // SAFETY: the quad has as many words for each of its inputs.
+            unsafe { (*packed.add(k))[pair] = word };
+        }
+    }
+    None
+}
+
+/// The magnitudes of four inputs together, those of negative ones less one.
 #[inline(always)]
-fn fit(inputs: &[i32; QUAD]) -> bool {
-    // The magnitude of what is negative, less one.
-    inputs.iter().map(|a| a ^ (a >> 31)).sum::<i32>() <= MOST - QUAD as i32
+fn magnitude(inputs: &[i32; QUAD]) -> i32 {
+    inputs.iter().map(|a| a ^ (a >> 31)).sum()
 }
 
 /// Leaves as much of four inputs as fits together, and adds the products of the rest to the row `out`.
 #[cold]
-#[inline]
-fn take_away(inputs: &mut [i32; QUAD], w: &Weights<'_>, quad: usize, out: &mut [i32]) {
+#[inline(never)]
+fn take_away(inputs: &mut [i8; QUAD], w: &Weights<'_>, quad: usize, out: &mut [i32]) {
     let mut fits = MOST;
     for (k, input) in inputs.iter_mut().enumerate() {
-        let kept = (*input).clamp(-fits, fits);
-        let rest = *input - kept;
+        let kept = (*input as i32).clamp(-fits, fits);
+        let rest = *input as i32 - kept;
         fits -= kept.abs();
-        *input = kept;
+        *input = kept as i8;
         if rest != 0 {
             multiply_input(rest, w, quad * QUAD + k, &mut out[..w.channels]);
         }

@@ -62,7 +62,7 @@ pub(super) fn products<Place>(q: &Activations<'_>, matrix: &Int8Matrix<'_>, out:
 
 /// As [`crate::ops::linear`] behind the sum, [`crate::ops::activate`], and [`crate::ops::quantize_row`] of
 /// the columns, for each row: `q` has rows of `stride` bytes, and `scales` gets theirs.
-#[inline]
+#[inline(never)]
 pub(super) fn quantize(all: Sums<'_>, q: &mut [i8], stride: usize, scales: &mut [f32]) {
     let Sums { sums, scales: given, matrix, columns, activation } = all;
     let gelu = activation == Some(Activation::Gelu);
@@ -107,7 +107,7 @@ struct Channels<'a> {
 }
 
 impl<'a> Channels<'a> {
-    #[inline]
+    #[inline(never)]
     fn new(matrix: &'a Int8Matrix<'a>, columns: Range<usize>, gelu: bool) -> Self {
         let words = |bytes: &'a [[u8; 4]]| -> &'a [u32] {
             bytemuck::try_cast_slice(&bytes[columns.clone()]).unwrap_or(&[])
@@ -170,7 +170,7 @@ impl<'a> Channels<'a> {
     }
 
     /// The rows that integers serve for.
-    #[inline]
+    #[inline(never)]
     fn tile(&self, rows: &mut [Row; ROWS], sums: &[i32], q: &mut [i8], stride: usize) {
         // Not zeroed: that would be a sixth of the work on the narrow columns of a head.
         let mut room = [const { MaybeUninit::uninit() }; CHANNELS];
@@ -294,7 +294,7 @@ struct Row {
 }
 
 impl Row {
-    #[inline]
+    #[inline(never)]
     fn new(s: f32, channels: &Channels<'_>) -> Self {
         let bits = s.to_bits();
         let scale = channels.scale + exponent(bits);
@@ -352,7 +352,7 @@ impl Row {
     }
 
     /// Asks the definition for the largest, and finds what the others are multiplied with.
-    #[inline]
+    #[inline(never)]
     fn settle(&mut self, channels: &Channels<'_>, sums: &[i32]) {
         self.certain = false;
         let size = self.top.max(-self.least);
