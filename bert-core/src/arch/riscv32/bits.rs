@@ -82,7 +82,7 @@ pub(super) fn upper(a: u32, b: u32) -> u32 {
 /// exponents.
 #[inline(always)]
 pub(super) fn multiply(a: u32, b: u32) -> Option<u32> {
-    let [of_a, of_b] = [a, b].map(exponent);
+    let (of_a, of_b) = (exponent(a), exponent(b));
     if of_a == 0 || of_b == 0 {
         return None;
     }

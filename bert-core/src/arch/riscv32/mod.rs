@@ -35,8 +35,8 @@ table! {
         store_row: rows::store_row,
         softmax_rows: softmax::softmax_rows,
         activate: activate,
-        load_row: rows::load_row,
-        combine_row: rows::combine_row,
+        load_row: rows::load_row::<()>,
+        combine_row: rows::combine_row::<()>,
         layer_norm_row: norm::layer_norm_row,
         add_norm_row: norm::add_norm_row,
         sums: Some(SumKernels { products: sums::products::<()>, quantize: sums::quantize }),
@@ -51,10 +51,6 @@ pub(super) const fn quick<Place>(isa: &'static Isa) -> Kernels {
         isa,
         gemm: place::gemm::<Place>,
         linear: place::linear::<Place>,
-        layer_norm_row: place::layer_norm_row::<Place>,
-        add_norm_row: place::add_norm_row::<Place>,
-        quantize_row: place::quantize_row::<Place>,
-        store_row: place::store_row::<Place>,
         load_row: place::load_row::<Place>,
         softmax_rows: place::softmax_rows::<Place>,
         combine_row: place::combine_row::<Place>,
@@ -67,7 +63,6 @@ pub(super) const fn quick<Place>(isa: &'static Isa) -> Kernels {
 #[cfg(native_operations)]
 mod place {
     use super::*;
-    use crate::format::Norm;
     use crate::ops::{SoftmaxScales, Weights};
 
     macro_rules! functions {
@@ -85,16 +80,11 @@ mod place {
         gemm = products::gemm::<Place>, (a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
         linear = super::linear::<Place>,
             (q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]);
-        layer_norm_row = norm::layer_norm_row, (x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
-        add_norm_row = norm::add_norm_row,
-            (x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32);
-        quantize_row = rows::quantize_row, (x: &[f32], q: &mut [i8]) -> f32;
-        store_row = rows::store_row, (x: &[f32], q: &mut [i8], scales: &mut [f32]);
-        load_row = rows::load_row, (q: &[i8], scales: &[f32], x: &mut [f32]);
+        load_row = rows::load_row::<Place>, (q: &[i8], scales: &[f32], x: &mut [f32]);
         softmax_rows = softmax::softmax_rows,
             (scores: &mut [f32], scales: &SoftmaxScales<'_>, factors: &mut [f32],
              digits: &mut [i8]);
-        combine_row = rows::combine_row,
+        combine_row = rows::combine_row::<Place>,
             (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
         products = sums::products::<Place>,
             (q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [i32]);
@@ -114,7 +104,7 @@ fn linear<Place>(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, o
     let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
     sums::products::<Place>(&q, matrix, bytemuck::cast_slice_mut(out));
     for (row, s) in out.chunks_exact_mut(matrix.rows).zip(scales) {
-        rows::scale_row(row, *s, matrix.scales, matrix.biases);
+        rows::scale_row::<Place>(row, *s, matrix.scales, matrix.biases);
     }
 }
 
@@ -128,7 +118,7 @@ fn activate(x: &mut [f32], activation: Activation) {
 const PIECE: usize = 32;
 
 /// At most [`PIECE`] floats of a file: where they lie, if that is at words, else copied.
-#[inline]
+#[inline(never)]
 fn floats<'a>(bytes: &'a [[u8; 4]], room: &'a mut [f32; PIECE]) -> &'a [f32] {
     match bytemuck::try_cast_slice(bytes) {
         Ok(floats) if cfg!(target_endian = "little") => floats,

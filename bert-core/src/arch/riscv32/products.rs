@@ -39,8 +39,7 @@ pub(super) fn gemm<Place>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32])
 }
 
 /// Writes y \[R, N\], rows of `out` being `width` long. `small` says that four inputs mostly fit together.
-#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
-#[inline(never)]
+#[inline]
 pub(super) fn products<Place>(
     a: &Activations<'_>,
     w: &Weights<'_>,
@@ -48,15 +47,28 @@ pub(super) fn products<Place>(
     width: usize,
     small: bool,
 ) {
-    if w.layout == Layout::Rows {
-        return by_rows(a, w, out, width);
-    }
-    out.fill(0);
-    let rows = a.values.chunks(ROWS * a.stride).zip(out.chunks_mut(ROWS * width));
-    for (inputs, out) in rows {
-        tile_rows::<Place>(Activations { values: inputs, ..*a }, w, out, width, small);
-    }
+    let tile = Tile {
+        pack: pack::<Place>,
+        sums: match small {
+            false => tile_sums::<Place, 2, 2>,
+            true => tile_sums::<Place, 2, 1>,
+        },
+        pair_sums: tile_sums::<Place, 1, 2>,
+        small,
+    };
+    tile.multiply(a, w, out, width);
 }
+
+/// What takes the time, compiled elsewhere than the loops around it.
+struct Tile {
+    pack: fn([&[[i8; QUAD]]; 2], &mut [MaybeUninit<Packed>], usize, usize, bool) -> Option<usize>,
+    sums: TileSums,
+    /// Of one pair.
+    pair_sums: TileSums,
+    small: bool,
+}
+
+type TileSums = fn(&[Packed], &[PanelQuad], usize, &mut [i32], usize);
 
 /// Of weights in rows.
 #[cold]
@@ -69,56 +81,66 @@ fn by_rows(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32], width: usize) 
     }
 }
 
-/// Adds the products of at most [`ROWS`] rows.
-#[inline(always)]
-fn tile_rows<Place>(
-    a: Activations<'_>,
-    w: &Weights<'_>,
-    out: &mut [i32],
-    width: usize,
-    small: bool,
-) {
-    let quads = w.depth.div_ceil(QUAD);
-    let tile_sums = match (a.values.len() > 2 * a.stride, small) {
-        (false, _) => tile_sums::<Place, 1, 2>,
-        (true, false) => tile_sums::<Place, 2, 2>,
-        (true, true) => tile_sums::<Place, 2, 1>,
-    };
-    let mut room = [const { MaybeUninit::<Packed>::uninit() }; PIECE];
-    for first in (0..quads).step_by(PIECE) {
-        let room = &mut room[..PIECE.min(quads - first)];
-        for pair in 0..PAIRS {
-            let row = |r: usize| {
-                let row = a.values.get(r * a.stride + first * QUAD..);
-                row.unwrap_or(&[]).as_chunks::<QUAD>().0
-            };
-            let rows = [row(2 * pair), row(2 * pair + 1)];
-            let mut from = 0;
-            while let Some(quad) = pack::<Place>(rows, room, pair, from, small) {
-                let outs = out[2 * pair * width..].chunks_mut(width);
-                let mut inputs = rows.map(|row| row.get(quad).copied().unwrap_or_default());
-                for (inputs, out) in inputs.iter_mut().zip(outs) {
-                    take_away(inputs, w, first + quad, out);
-                }
-                pack::<Place>([&inputs[..1], &inputs[1..]], &mut room[quad..=quad], pair, 0, false);
-                from = quad + 1;
-            }
+impl Tile {
+    #[inline(never)]
+    fn multiply(&self, a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32], width: usize) {
+        if w.layout == Layout::Rows {
+            return by_rows(a, w, out, width);
         }
-        // SAFETY: every word of every pair was written.
-        let packed = unsafe { room.assume_init_ref() };
-        for (panel, n) in w.values.chunks_exact(quads * QUAD * PANEL).zip((0..).step_by(PANEL)) {
-            let panel = panel.as_chunks::<QUAD>().0.as_chunks::<TILE>().0.as_chunks().0;
-            let panel: &[PanelQuad] = &panel[first..first + packed.len()];
-            for (tile, n) in (n..w.channels).step_by(TILE).take(PANEL / TILE).enumerate() {
-                // What would be beyond the last channel is left out.
-                let count = w.channels - n;
-                if count >= TILE {
-                    tile_sums(packed, panel, tile, &mut out[n..], width);
-                    continue;
+        out.fill(0);
+        let rows = a.values.chunks(ROWS * a.stride).zip(out.chunks_mut(ROWS * width));
+        for (inputs, out) in rows {
+            self.rows(Activations { values: inputs, ..*a }, w, out, width);
+        }
+    }
+
+    /// Adds the products of at most [`ROWS`] rows.
+    fn rows(&self, a: Activations<'_>, w: &Weights<'_>, out: &mut [i32], width: usize) {
+        let quads = w.depth.div_ceil(QUAD);
+        let tile_sums = if a.values.len() > 2 * a.stride { self.sums } else { self.pair_sums };
+        let mut room = [const { MaybeUninit::<Packed>::uninit() }; PIECE];
+        for first in (0..quads).step_by(PIECE) {
+            let room = &mut room[..PIECE.min(quads - first)];
+            for pair in 0..PAIRS {
+                let row = |r: usize| {
+                    let row = a.values.get(r * a.stride + first * QUAD..);
+                    row.unwrap_or(&[]).as_chunks::<QUAD>().0
+                };
+                let rows = [row(2 * pair), row(2 * pair + 1)];
+                let mut from = 0;
+                while let Some(quad) = (self.pack)(rows, room, pair, from, self.small) {
+                    let outs = out[2 * pair * width..].chunks_mut(width);
+                    let mut inputs = rows.map(|row| row.get(quad).copied().unwrap_or_default());
+                    for (inputs, out) in inputs.iter_mut().zip(outs) {
+                        take_away(inputs, w, first + quad, out);
+                    }
+                    (self.pack)(
+                        [&inputs[..1], &inputs[1..]],
+                        &mut room[quad..=quad],
+                        pair,
+                        0,
+                        false,
+                    );
+                    from = quad + 1;
                 }
-                let mut sums = [[0; TILE]; ROWS];
-                tile_sums(packed, panel, tile, sums.as_flattened_mut(), TILE);
-                out[n..].chunks_mut(width).zip(sums).for_each(|(out, sums)| out[0] += sums[0]);
+            }
+            // SAFETY: every word of every pair was written.
+            let packed = unsafe { room.assume_init_ref() };
+            for (panel, n) in w.values.chunks_exact(quads * QUAD * PANEL).zip((0..).step_by(PANEL))
+            {
+                let panel = panel.as_chunks::<QUAD>().0.as_chunks::<TILE>().0.as_chunks().0;
+                let panel: &[PanelQuad] = &panel[first..first + packed.len()];
+                for (tile, n) in (n..w.channels).step_by(TILE).take(PANEL / TILE).enumerate() {
+                    // What would be beyond the last channel is left out.
+                    let count = w.channels - n;
+                    if count >= TILE {
+                        tile_sums(packed, panel, tile, &mut out[n..], width);
+                        continue;
+                    }
+                    let mut sums = [[0; TILE]; ROWS];
+                    tile_sums(packed, panel, tile, sums.as_flattened_mut(), TILE);
+                    out[n..].chunks_mut(width).zip(sums).for_each(|(out, sums)| out[0] += sums[0]);
+                }
             }
         }
     }

@@ -52,25 +52,25 @@ pub(super) fn store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]) {
 
 /// As [`ops::load_row`].
 #[inline]
-pub(super) fn load_row(q: &[i8], scales: &[f32], x: &mut [f32]) {
+pub(super) fn load_row<Place>(q: &[i8], scales: &[f32], x: &mut [f32]) {
     for ((x, q), scale) in x.chunks_mut(GROUP).zip(q.chunks(GROUP)).zip(scales) {
         for (x, &q) in x.iter_mut().zip(q) {
-            *x = times(q as i32, *scale);
+            *x = times::<Place>(q as i32, *scale);
         }
     }
 }
 
 /// As [`ops::combine_row`].
 #[inline]
-pub(super) fn combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]) {
+pub(super) fn combine_row<Place>(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]) {
     for ((out, high), low) in out.iter_mut().zip(high).zip(low) {
-        *out = times(high.wrapping_mul(128).wrapping_add(*low), factor);
+        *out = times::<Place>(high.wrapping_mul(128).wrapping_add(*low), factor);
     }
 }
 
 /// As [`ops::linear`] behind the sums: turns `row`, the bits of those of a row \[N\], into what they mean.
 #[inline]
-pub(super) fn scale_row(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Floats<'_>) {
+pub(super) fn scale_row<Place>(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Floats<'_>) {
     let mut room = [[0.0; PIECE]; 2];
     let [of_scales, of_biases] = &mut room;
     let channels = scales.bytes().chunks(PIECE).zip(biases.bytes().chunks(PIECE));
@@ -79,7 +79,7 @@ pub(super) fn scale_row(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Flo
         for ((x, t), bias) in row.iter_mut().zip(scales).zip(biases) {
             let sum = x.to_bits() as i32;
             let product = match bits::multiply(s.to_bits(), t.to_bits()) {
-                Some(scale) => times(sum, f32::from_bits(scale)),
+                Some(scale) => times::<Place>(sum, f32::from_bits(scale)),
                 None => sum as f32 * (s * t),
             };
             *x = product + bias;
@@ -88,8 +88,9 @@ pub(super) fn scale_row(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Flo
 }
 
 /// n as a float, times x, finite and not negative.
-#[inline(always)]
-fn times(n: i32, x: f32) -> f32 {
+#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
+#[inline(never)]
+fn times<Place>(n: i32, x: f32) -> f32 {
     match bits::times(n, x.to_bits()) {
         Some(bits) => f32::from_bits(bits),
         None => n as f32 * x,
@@ -143,13 +144,13 @@ mod tests {
             let q: Vec<i8> = (0..n).map(|_| random.next() as i8).collect();
             let (mut a, mut b) = (vec![0.0; n], vec![0.0; n]);
             ops::load_row(&q, &scales, &mut a);
-            load_row(&q, &scales, &mut b);
+            load_row::<()>(&q, &scales, &mut b);
             assert_eq!(bits(&a), bits(&b), "{q:?} {scales:?}");
 
             let shift = random.below(40) as u32 + 32;
             let sums: Vec<i32> = (0..n).map(|_| (random.next() as i64 >> shift) as i32).collect();
             ops::combine_row(&sums, &sums, scales[0], &mut a);
-            combine_row(&sums, &sums, scales[0], &mut b);
+            combine_row::<()>(&sums, &sums, scales[0], &mut b);
             assert_eq!(bits(&a), bits(&b), "{sums:?} {scales:?}");
 
             let [t, biases] = [(); 2].map(|()| drawn(&mut random, n));
@@ -159,7 +160,7 @@ mod tests {
                 (0..n).map(|i| sums[i] as f32 * (scales[0] * t[i]) + biases[i]).collect();
             let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
             let (t, biases) = (bytes(&t), bytes(&biases));
-            scale_row(&mut row, scales[0], Floats::new(&t), Floats::new(&biases));
+            scale_row::<()>(&mut row, scales[0], Floats::new(&t), Floats::new(&biases));
             assert_eq!(bits(&expected), bits(&row), "{sums:?} {scales:?}");
         }
     }
@@ -171,7 +172,7 @@ mod tests {
         for _ in 0..300_000 {
             let x = f32::from_bits(1 + (random.next() as u32 & 0x7F7F_FFFF));
             for n in [random.next() as i8 as i32, random.next() as i32 >> random.below(31)] {
-                let (found, expected) = (times(n, x), n as f32 * x);
+                let (found, expected) = (times::<()>(n, x), n as f32 * x);
                 assert_eq!(found.to_bits(), expected.to_bits(), "{n} {x:e}");
             }
         }
