@@ -55,12 +55,18 @@ pub(super) fn rounded_from(fraction: u32, whole: bool) -> Option<u32> {
 #[inline(always)]
 pub(super) fn normalized(mut x: u32) -> (u32, u32) {
     let mut left = 0;
-    for step in [16, 8, 4, 2, 1] {
+    // No loop: what is compiled for size would have one.
+    let mut halve = |step: u32| {
         if x >> (32 - step) == 0 {
             x <<= step;
             left += step;
         }
-    }
+    };
+    halve(16);
+    halve(8);
+    halve(4);
+    halve(2);
+    halve(1);
     (x, left)
 }
 

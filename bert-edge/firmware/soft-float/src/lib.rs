@@ -164,13 +164,18 @@ pub fn from_i32(x: i32) -> u32 {
         return 0;
     }
     let mut exponent = BIAS + 31;
-    // Halves, as far as there are zeros in front.
-    for step in [16, 8, 4, 2, 1] {
+    // Halves, as far as there are zeros in front. No loop: what is compiled for size would have one.
+    let mut halve = |step: u32| {
         if magnitude >> (32 - step) == 0 {
             magnitude <<= step;
             exponent -= step;
         }
-    }
+    };
+    halve(16);
+    halve(8);
+    halve(4);
+    halve(2);
+    halve(1);
     sign | packed(exponent, magnitude, 31 - FRACTION)
 }
 
