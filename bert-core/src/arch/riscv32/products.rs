@@ -199,11 +199,11 @@ fn take_away(inputs: &mut [i8; QUAD], w: &Weights<'_>, quad: usize, out: &mut [i
 /// Adds the products of one input, the k-th, to a row.
 #[inline]
 fn multiply_input(input: i32, w: &Weights<'_>, k: usize, out: &mut [i32]) {
-    let first = Layout::Panels.place(w.depth, 0, k);
+    let (quad, k) = (k / QUAD * PANEL, k % QUAD);
     let panels = w.values.chunks_exact(w.depth.next_multiple_of(QUAD) * PANEL);
     for (panel, out) in panels.zip(out.chunks_mut(PANEL)) {
-        for (out, weight) in out.iter_mut().zip(panel[first..].iter().step_by(QUAD)) {
-            *out += input * *weight as i32;
+        for (out, weights) in out.iter_mut().zip(&panel.as_chunks::<QUAD>().0[quad..]) {
+            *out += input * weights[k] as i32;
         }
     }
 }
