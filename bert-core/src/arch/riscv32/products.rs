@@ -253,6 +253,7 @@ fn tile_sums<Place, const P: usize, const G: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops;
 
     /// Sizes around tiles, panels and pieces, with bytes that are often extreme.
     #[test]
@@ -263,19 +264,21 @@ mod tests {
             match state >> 29 {
                 0 => 127,
                 1 => least as i8,
-                _ => ((state >> 8) % 255) as i8,
+                _ => (((state >> 8) % 255) as i32 - 127) as i8,
             }
         };
         let depths = [1, 2, 3, 4, 5, 15, 16, 17, 64, 128, 511, 512, 513, 1100];
         for depth in depths {
             for channels in [1, 2, 15, 16, 17, 33, 48] {
-                for rows in [1usize, 2, 3, 4, 5, 9] {
+                for (rows, layout) in [1, 2, 3, 4, 5, 9]
+                    .into_iter()
+                    .flat_map(|rows: usize| [(rows, Layout::Panels), (rows, Layout::Rows)])
+                {
                     let stride = usize::next_multiple_of(depth, ops::ROW_ALIGN);
                     let mut values = vec![0i8; rows * stride];
                     for row in values.chunks_exact_mut(stride) {
                         row[..depth].iter_mut().for_each(|a| *a = byte(-127));
                     }
-                    let layout = Layout::Panels;
                     let mut weights = vec![0i8; layout.bytes(channels, depth) as usize];
                     weights.iter_mut().for_each(|w| *w = byte(-128));
                     let a = Activations { values: &values, stride };
