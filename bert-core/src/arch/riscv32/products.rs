@@ -61,13 +61,14 @@ pub(super) fn products<Place>(
 
 /// What takes the time, compiled elsewhere than the loops around it.
 struct Tile {
-    pack: fn([&[[i8; QUAD]]; 2], &mut [MaybeUninit<Packed>], usize, usize, bool) -> Option<usize>,
+    pack: Pack,
     sums: TileSums,
     /// Of one pair.
     pair_sums: TileSums,
     small: bool,
 }
 
+type Pack = fn([&[[i8; QUAD]]; 2], &mut [MaybeUninit<Packed>], usize, usize, bool) -> Option<usize>;
 type TileSums = fn(&[Packed], &[PanelQuad], usize, &mut [i32], usize);
 
 /// Of weights in rows.
