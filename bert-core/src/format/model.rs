@@ -83,10 +83,21 @@ impl<'a> Model<'a> {
         let table = |kind, rows: usize| {
             Table::parse(sections.find(kind, 0, Encoding::Int8Rows)?, kind, rows, hidden)
         };
-        let head = |kind, rows: u16| match rows {
-            0 => Ok(None),
-            _ => matrix(&sections, kind, 0, rows as usize, hidden)?.check(kind).map(Some),
-        };
+        // In a loop, for one copy of the code.
+        let mut heads = [None; 4];
+        let span = if config.head == Head::Span { 2 } else { 0 };
+        let rows = [
+            (Kind::Pooler, if config.pooler { config.hidden } else { 0 }),
+            (Kind::ClassHead, config.head.outputs()),
+            (Kind::TagHead, config.head.tags()),
+            (Kind::SpanHead, span),
+        ];
+        for (head, (kind, rows)) in heads.iter_mut().zip(rows) {
+            if rows > 0 {
+                *head = Some(matrix(&sections, kind, 0, rows as usize, hidden)?.check(kind)?);
+            }
+        }
+        let [pooler, class_head, tag_head, span_head] = heads;
         let model = Model {
             sections,
             config,
@@ -102,10 +113,10 @@ impl<'a> Model<'a> {
             segment: table(Kind::SegmentTable, config.segments as usize)?,
             embedding_norm: norm(&sections, Kind::EmbeddingNorm, 0, hidden)?
                 .check(Kind::EmbeddingNorm)?,
-            pooler: head(Kind::Pooler, if config.pooler { config.hidden } else { 0 })?,
-            class_head: head(Kind::ClassHead, config.head.outputs())?,
-            tag_head: head(Kind::TagHead, config.head.tags())?,
-            span_head: head(Kind::SpanHead, if config.head == Head::Span { 2 } else { 0 })?,
+            pooler,
+            class_head,
+            tag_head,
+            span_head,
             self_test: plain(Kind::SelfTest, 0)?,
         };
         for index in 0..config.layers {

@@ -28,7 +28,12 @@ pub use linear::linear;
 pub(crate) use linear::linear_at;
 pub use linear_half::linear_half;
 pub use pool::{add_row, divide_row, l2_normalize_row};
-#[cfg(any(target_arch = "x86_64", target_arch = "riscv32", cortex_m_dsp, test))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "riscv32",
+    all(cortex_m_dsp, any(cortex_m_fpu, cortex_m_helium)),
+    test
+))]
 pub(crate) use quantize_row::SMALLEST;
 pub use quantize_row::quantize_row;
 pub use residual::{GROUP, load_row, store_row};

@@ -9,6 +9,7 @@ use core::hint::black_box;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
+#[cfg(cortex_m_fpu)]
 use super::dsp;
 use crate::arch::panels::Tile;
 use crate::format::{PANEL, QUAD};
@@ -61,6 +62,7 @@ impl<Place> Tile for Helium<Place> {
     // Loads take words at multiples of four.
     const ALIGN: usize = 4;
 
+    #[cfg(cortex_m_fpu)]
     #[inline(always)]
     fn scale(
         out: &mut [f32; PANEL],

@@ -124,3 +124,29 @@ pub fn run<'t, const HEADS: u16>(
     digits(out, outputs.finish(), 16, 8)?;
     out.text("\n")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_printed_as_display_has_it() {
+        let errors = [
+            Error::NotAModel,
+            Error::SelfTest { text: 3 },
+            Error::TooManyTokens { found: 70, limit: 64 },
+            Error::Length { expected: 5, found: 4 },
+            Error::Layers { needed: 4, found: 2 },
+        ];
+        for error in errors {
+            let mut printed = String::new();
+            Failure::Model(error).print(&mut printed).unwrap();
+            assert_eq!(printed, error.to_string());
+        }
+        assert_eq!(
+            Error::Length { expected: 5, found: 4 }.to_string(),
+            "truncated: 5 bytes expected, 4 found"
+        );
+    }
+}
