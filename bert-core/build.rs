@@ -20,8 +20,15 @@ const HELIUM: [&str; 3] = ["cortex-m52", "cortex-m55", "cortex-m85"];
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(cortex_m_dsp)");
+    println!("cargo::rustc-check-cfg=cfg(cortex_m_fpu)");
     println!("cargo::rustc-check-cfg=cfg(cortex_m_helium)");
+    println!("cargo::rustc-check-cfg=cfg(native_operations)");
     let target = var("TARGET").unwrap_or_default();
+    // Targets without an operating system are of one instruction set, but for 64-bit Arm.
+    let bare = var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none");
+    if bare && ["thumb", "riscv32"].iter().any(|family| target.starts_with(family)) {
+        println!("cargo::rustc-cfg=native_operations");
+    }
     if !target.starts_with("thumb") {
         return;
     }
@@ -40,6 +47,9 @@ fn main() {
     let helium = has("mve", helium_cpu);
     if has("dsp", armv7em || helium || DSP.contains(&cpu)) {
         println!("cargo::rustc-cfg=cortex_m_dsp");
+    }
+    if target.ends_with("hf") {
+        println!("cargo::rustc-cfg=cortex_m_fpu");
     }
     if helium {
         println!("cargo::rustc-cfg=cortex_m_helium");

@@ -54,17 +54,49 @@ mod implementation {
     }
 }
 
-/// With a table of 1 KB: that of the other one has 16, a good part of the flash that a device has for code.
+/// Half a byte at a time: the table has 64 bytes, where that of whole bytes has a kilobyte of the flash
+/// that a device has for code.
 #[cfg(any(not(feature = "std"), test))]
 mod small {
-    use crc::{CRC_32_ISO_HDLC, Crc, Table};
+    /// The polynomial, bits reversed.
+    const POLYNOMIAL: u32 = 0xEDB8_8320;
 
-    static TABLE: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
+    const TABLE: [u32; 16] = {
+        let mut table = [0; 16];
+        let mut half = 0;
+        while half < 16 {
+            let mut rest = half as u32;
+            let mut bit = 0;
+            while bit < 4 {
+                rest = rest >> 1 ^ if rest & 1 == 1 { POLYNOMIAL } else { 0 };
+                bit += 1;
+            }
+            table[half] = rest;
+            half += 1;
+        }
+        table
+    };
 
-    pub type Digest = crc::Digest<'static, u32, Table<1>>;
+    /// The remainder so far, bits inverted and reversed.
+    #[derive(Clone)]
+    pub struct Digest(u32);
 
     pub fn start() -> Digest {
-        TABLE.digest()
+        Digest(u32::MAX)
+    }
+
+    impl Digest {
+        pub fn update(&mut self, bytes: &[u8]) {
+            let step = |rest: u32, half: u32| rest >> 4 ^ TABLE[((rest ^ half) & 15) as usize];
+            for &byte in bytes {
+                let byte = u32::from(byte);
+                self.0 = step(step(self.0, byte), byte >> 4);
+            }
+        }
+
+        pub fn finalize(self) -> u32 {
+            !self.0
+        }
     }
 }
 

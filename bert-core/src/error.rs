@@ -132,74 +132,88 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Error {
+    /// The error in words, where each `#` stands for the next of the numbers: for a device whose
+    /// firmware is without `core::fmt`. `Display` writes the same.
+    #[must_use]
+    pub fn words(&self) -> (&'static str, [u32; 2]) {
+        let one = |words, number: u16| (words, [number.into(), 0]);
         match *self {
-            Error::NotAModel => f.write_str("not a model file (wrong magic)"),
-            Error::Version { needed, reader } => {
-                write!(f, "the file needs reader version {needed}, this reader is version {reader}")
-            }
+            Error::NotAModel => ("not a model file (wrong magic)", [0; 2]),
+            Error::Version { needed, reader } => (
+                "the file needs reader version #, this reader is version #",
+                [needed.into(), reader.into()],
+            ),
             Error::Length { expected, found } if found < expected => {
-                write!(f, "truncated: {expected} bytes expected, {found} found")
+                ("truncated: # bytes expected, # found", [expected, found])
             }
             Error::Length { expected, found } => {
-                write!(f, "trailing bytes: {expected} bytes expected, {found} found")
+                ("trailing bytes: # bytes expected, # found", [expected, found])
             }
             Error::Checksum { section: u16::MAX } => {
-                f.write_str("checksum of the section table does not match: the file was changed")
+                ("checksum of the section table does not match: the file was changed", [0; 2])
             }
             Error::Checksum { section } => {
-                write!(f, "checksum of section {section} does not match: the file was changed")
+                one("checksum of section # does not match: the file was changed", section)
             }
-            Error::SectionTable => f.write_str("malformed section table"),
-            Error::MissingSection { kind } => write!(f, "section of kind {kind} is missing"),
+            Error::SectionTable => ("malformed section table", [0; 2]),
+            Error::MissingSection { kind } => one("section of kind # is missing", kind),
             Error::SectionSize { kind } => {
-                write!(f, "section of kind {kind} has the wrong size for the model's header")
+                one("section of kind # has the wrong size for the model's header", kind)
             }
             Error::Encoding { kind } => {
-                write!(f, "section of kind {kind} has an encoding unknown to this reader")
+                one("section of kind # has an encoding unknown to this reader", kind)
             }
-            Error::Header => f.write_str("malformed header"),
-            Error::Config => f.write_str("impossible sizes in the header"),
-            Error::UnsupportedHead => f.write_str("this reader cannot run the model's head"),
+            Error::Header => ("malformed header", [0; 2]),
+            Error::Config => ("impossible sizes in the header", [0; 2]),
+            Error::UnsupportedHead => ("this reader cannot run the model's head", [0; 2]),
             Error::Value { kind } => {
-                write!(f, "section of kind {kind} holds a number outside the allowed range")
+                one("section of kind # holds a number outside the allowed range", kind)
             }
-            Error::Labels => f.write_str("malformed labels"),
-            Error::Vocabulary => f.write_str("malformed vocabulary"),
+            Error::Labels => ("malformed labels", [0; 2]),
+            Error::Vocabulary => ("malformed vocabulary", [0; 2]),
             Error::SpecialToken => {
-                f.write_str("the vocabulary lacks one of [UNK], [CLS], [SEP], [PAD], [MASK]")
+                ("the vocabulary lacks one of [UNK], [CLS], [SEP], [PAD], [MASK]", [0; 2])
             }
-            Error::TextTooLong => f.write_str("the text is longer than 4 GiB"),
+            Error::TextTooLong => ("the text is longer than 4 GiB", [0; 2]),
             Error::Scratch { needed, found } => {
-                write!(f, "scratch too small: {needed} bytes needed, {found} found")
+                ("scratch too small: # bytes needed, # found", [needed, found])
             }
             Error::UnknownArch => {
-                f.write_str("BERT_ARCH names an instruction set that this machine does not have")
+                ("BERT_ARCH names an instruction set that this machine does not have", [0; 2])
             }
-            Error::ScratchAlignment => f.write_str("scratch memory is not aligned"),
+            Error::ScratchAlignment => ("scratch memory is not aligned", [0; 2]),
             Error::TooManyTokens { found, limit } => {
-                write!(f, "{found} tokens given, at most {limit} fit")
+                ("# tokens given, at most # fit", [found, limit])
             }
-            Error::TooManySpans { limit } => write!(f, "more than {limit} spans found"),
+            Error::TooManySpans { limit } => ("more than # spans found", [limit, 0]),
             Error::VectorLength { expected, found } => {
-                write!(f, "a vector of {expected} numbers does not go into room for {found}")
+                ("a vector of # numbers does not go into room for #", [expected, found])
             }
             Error::Layers { needed, found } => {
-                write!(f, "layer {needed} is needed, the model has {found} layers")
+                ("layer # is needed, the model has # layers", [needed.into(), found.into()])
             }
-            Error::NoTokens => f.write_str("no tokens given"),
-            Error::TokenRange => f.write_str("token or segment outside the model's tables"),
-            Error::WrongHead => f.write_str("the model has no head for this question"),
-            Error::SelfTestSection => f.write_str("malformed or empty self-test section"),
-            Error::Arithmetic { file, reader } => write!(
-                f,
-                "the self-test is for arithmetic revision {file}, this reader has revision {reader}"
+            Error::NoTokens => ("no tokens given", [0; 2]),
+            Error::TokenRange => ("token or segment outside the model's tables", [0; 2]),
+            Error::WrongHead => ("the model has no head for this question", [0; 2]),
+            Error::SelfTestSection => ("malformed or empty self-test section", [0; 2]),
+            Error::Arithmetic { file, reader } => (
+                "the self-test is for arithmetic revision #, this reader has revision #",
+                [file.into(), reader.into()],
             ),
             Error::SelfTest { text } => {
-                write!(f, "self-test {text} gives another output than the one in the file")
+                one("self-test # gives another output than the one in the file", text)
             }
         }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (words, numbers) = self.words();
+        let mut parts = words.split('#');
+        f.write_str(parts.next().unwrap_or_default())?;
+        parts.zip(numbers).try_for_each(|(part, number)| write!(f, "{number}{part}"))
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 
 use bert_core::format::{
     BuildError, ENTRY_BYTES, FORMAT_VERSION, Kind, Layout, MAGIC, Matrix, PREAMBLE_BYTES,
-    READER_VERSION, Section, WordEncoding, repair_checksums,
+    READER_VERSION, Section, WordEncoding, heads, repair_checksums,
 };
 use bert_core::{Error, Head, Model, Pooling, ScratchVec, Session};
 use common::hostile::{Outcome, check, execute, header_range, seeds};
@@ -223,6 +223,34 @@ fn a_file_asks_for_the_oldest_reader_that_runs_its_head() {
         }
     }
     assert_eq!((FORMAT_VERSION, READER_VERSION), (4, 4));
+}
+
+#[test]
+fn the_head_of_a_file_is_known_when_a_program_is_compiled() {
+    for head in HeadKind::ALL {
+        let file = FloatModel::random(Sizes { head, ..Sizes::SMALL }, 3).build();
+        let model = Model::parse(&file).unwrap();
+        let set = heads::of(&file);
+        assert_eq!(set, model.config().head.set(), "{head:?}");
+        // Programs of that head, and of any, give what one of another does not.
+        let mut memory = ScratchVec::of(&model);
+        let mut session = Session::new(&model, &mut memory).unwrap();
+        let crc = session.output_crc("abc def").unwrap();
+        let answers = [
+            session.output_crc_of::<{ heads::CLASSIFY }>("abc def"),
+            session.output_crc_of::<{ heads::TAG }>("abc def"),
+            session.output_crc_of::<{ heads::JOINT }>("abc def"),
+            session.output_crc_of::<{ heads::PAIR_CLASSIFY }>("abc def"),
+            session.output_crc_of::<{ heads::REGRESS }>("abc def"),
+            session.output_crc_of::<{ heads::SPAN }>("abc def"),
+            session.output_crc_of::<{ heads::EMBED }>("abc def"),
+            session.output_crc_of::<{ heads::MULTI_LABEL }>("abc def"),
+        ];
+        for (bit, answer) in answers.into_iter().enumerate() {
+            let expected = if set == 1 << bit { Ok(crc) } else { Err(Error::WrongHead) };
+            assert_eq!(answer, expected, "{head:?} {bit}");
+        }
+    }
 }
 
 #[test]

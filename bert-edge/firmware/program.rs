@@ -1,10 +1,8 @@
 //! A model in flash answers the texts that are given as arguments: the program of every emulated chip.
 
-use core::fmt::Write;
-
-use bert_firmware::Failure;
+use bert_firmware::{Failure, Print, number};
 use bert_machine::exit::{DONE, FAILED, USAGE};
-use bert_machine::{MARKS, Memory, Out, arguments, eprintln, stack_bytes};
+use bert_machine::{Errors, MARKS, Memory, Out, arguments, stack_bytes};
 
 /// Longest line of arguments, one byte more than its text.
 const ARGUMENT_BYTES: usize = 1024;
@@ -17,14 +15,14 @@ bert_firmware::image!(
 /// Answers the arguments; gives the exit code.
 pub fn run() -> i32 {
     let Ok(texts) = arguments::<ARGUMENT_BYTES>() else {
-        eprintln!("firmware: the texts have more than {} bytes together", ARGUMENT_BYTES - 1);
+        let _ = Errors.text("firmware: the texts are too long together\n");
         return USAGE;
     };
     let texts = (&texts).map(|text| text.unwrap_or("\u{fffd}"));
     match answer(texts) {
         Ok(()) => DONE,
         Err(failure) => {
-            eprintln!("firmware: {failure}");
+            tell(failure);
             FAILED
         }
     }
@@ -34,15 +32,27 @@ fn answer<'t>(texts: impl Iterator<Item = &'t str>) -> Result<(), Failure> {
     let mut out = Out::open().map_err(|_| Failure::Write)?;
     let scratch = image::scratch().unwrap_or_default();
     let scratch_bytes = scratch.len();
-    bert_firmware::run(image::model(), scratch, texts, MARKS, &mut out)?;
+    let file = image::model();
+    bert_firmware::run::<{ image::HEADS }>(file, scratch, texts, MARKS, &mut out)?;
     let Memory { code_bytes, static_bytes } = Memory::linked();
-    writeln!(out, "flash {code_bytes} code, {} model", image::model().len())?;
     // The scratch memory is a variable.
-    writeln!(
-        out,
-        "ram {} variables, {scratch_bytes} scratch, {} stack",
-        static_bytes - scratch_bytes,
-        stack_bytes()
-    )?;
-    Ok(())
+    let figures = [
+        ("flash ", code_bytes),
+        (" code, ", file.len()),
+        (" model\nram ", static_bytes - scratch_bytes),
+        (" variables, ", scratch_bytes),
+        (" scratch, ", stack_bytes()),
+    ];
+    for (text, figure) in figures {
+        out.text(text)?;
+        number(&mut out, figure as u32)?;
+    }
+    out.text(" stack\n")
+}
+
+/// There is nobody to tell that it cannot be told.
+fn tell(failure: Failure) {
+    let _ = Errors.text("firmware: ");
+    let _ = failure.print(&mut Errors);
+    let _ = Errors.text("\n");
 }

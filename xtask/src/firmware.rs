@@ -9,6 +9,16 @@ use serde_json::{Value, json};
 use crate::machines::{self, Emulator, Firmware, MACHINES, Machine};
 use crate::{packages, shell, targets};
 
+/// Code, constants and the first values of variables of a firmware, without the model.
+const MOST_CODE_BYTES: u64 = 64 * 1024;
+/// Variables, scratch memory and stack of BERT-tiny for texts of up to [`BUDGET_TOKENS`] tokens.
+const MOST_RAM_BYTES: u64 = 128 * 1024;
+const BUDGET_TOKENS: u64 = 64;
+/// Instructions of a whole answer by multiplication.
+const MOST_PER_MAC: [(&str, f64); 4] = [("m4", 1.6), ("m7", 1.6), ("m33", 1.6), ("m55", 0.45)];
+/// Pieces of a vocabulary as large as one of a small model is.
+const LARGE_VOCABULARY: u32 = 8192;
+
 /// Arguments of `cargo xtask firmware`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -18,6 +28,9 @@ pub struct Args {
     /// The model file; the demo's if not given.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// A BERT-tiny with random weights and so many pieces in place of a model.
+    #[arg(long, value_name = "PIECES", conflicts_with = "model")]
+    vocabulary: Option<u32>,
     /// Texts to answer; without any, texts of 16, 32 and 64 tokens are measured.
     texts: Vec<String>,
 }
@@ -33,13 +46,19 @@ fn chips() -> impl Iterator<Item = &'static Machine> {
 ///
 /// If a chip cannot be built for or emulated here, fails, or answers with other bits than this machine.
 pub fn run(args: &Args) -> Result<()> {
-    let model = model(args.model.as_deref())?;
+    let host = Host::build()?;
+    let model = match args.vocabulary {
+        Some(pieces) => host.random(pieces)?,
+        None => model(args.model.as_deref())?,
+    };
     let asked: Vec<&Machine> =
         chips().filter(|chip| args.chip == "all" || args.chip == chip.name).collect();
     if args.texts.is_empty() {
-        return measure(&asked, &model);
+        let over = measure(&host, &asked, &model)?;
+        // A model that somebody brings may be as large as it likes.
+        ensure!(over.is_empty() || args.model.is_some(), "{}", over.join("; "));
+        return Ok(());
     }
-    let host = Host::build()?;
     let texts: Vec<&str> = args.texts.iter().map(String::as_str).collect();
     let expected = host.outputs(&model, &texts)?;
     for chip in asked {
@@ -63,15 +82,11 @@ pub fn test() -> Result<Option<String>> {
             return Ok(Some(format!("{error:#}")));
         }
     }
-    let model = model(None)?;
-    let args = Args {
-        chip: "all".into(),
-        model: None,
-        texts: vec!["turn on the lamp in the kitchen, please".into()],
-    };
-    run(&args)?;
-    measure(&chips().collect::<Vec<_>>(), &model)?;
-    boards(&model)?;
+    let args = |vocabulary, texts| Args { chip: "all".into(), model: None, vocabulary, texts };
+    run(&args(None, vec!["turn on the lamp in the kitchen, please".into()]))?;
+    run(&args(None, Vec::new()))?;
+    run(&args(Some(LARGE_VOCABULARY), Vec::new()))?;
+    boards(&model(None)?)?;
     Ok(None)
 }
 
@@ -95,8 +110,8 @@ struct Row {
     ram: [u64; 3],
 }
 
-fn measure(chips: &[&'static Machine], model: &Path) -> Result<()> {
-    let host = Host::build()?;
+/// Measures, prints, and says where a chip takes more than its budget.
+fn measure(host: &Host, chips: &[&'static Machine], model: &Path) -> Result<Vec<String>> {
     let measured = host.measured(model)?;
     let texts: Vec<&str> = measured.iter().map(|text| text.text.as_str()).collect();
     let expected = host.outputs(model, &texts)?;
@@ -126,7 +141,35 @@ fn measure(chips: &[&'static Machine], model: &Path) -> Result<()> {
     let text = format!("{:#}\n", to_json(&rows, &measured, &expected));
     std::fs::write(&report, text).with_context(|| format!("cannot write {}", report.display()))?;
     eprintln!("firmware: wrote {}", report.display());
-    Ok(())
+    let over: Vec<String> = rows.iter().flat_map(|row| over_budget(row, &measured)).collect();
+    over.iter().for_each(|over| eprintln!("firmware: {over}"));
+    Ok(over)
+}
+
+/// What a chip takes beyond its budget, a sentence each.
+fn over_budget(row: &Row, measured: &[Measured]) -> Vec<String> {
+    let mut over = Vec::new();
+    let mut check = |what: &str, found: u64, most: u64| {
+        if found > most {
+            over.push(format!("{}: {found} bytes of {what}, at most {most} are wanted", row.chip));
+        }
+    };
+    check("code", row.flash[0], MOST_CODE_BYTES);
+    if measured.iter().all(|text| text.tokens <= BUDGET_TOKENS) {
+        check("RAM", row.ram.iter().sum(), MOST_RAM_BYTES);
+    }
+    let most = MOST_PER_MAC.iter().find(|(chip, _)| *chip == row.chip).map(|(_, most)| *most);
+    for (count, text) in row.instructions.iter().zip(measured) {
+        let (per_mac, tokens) = (*count as f64 / text.macs as f64, text.tokens);
+        if let Some(most) = most.filter(|most| per_mac > *most) {
+            over.push(format!(
+                "{}: {per_mac:.3} instructions a multiplication at {tokens} tokens, \
+                 at most {most} are wanted",
+                row.chip
+            ));
+        }
+    }
+    over
 }
 
 /// A line such as `flash 100 code, 200 model` as its numbers.
@@ -217,6 +260,13 @@ impl Host {
         machines::output(&mut command, &folder().join(format!("host-{question}.txt")))
     }
 
+    /// A model with random weights and so many pieces.
+    fn random(&self, pieces: u32) -> Result<PathBuf> {
+        let file = folder().join(format!("random-{pieces}.bert"));
+        self.ask("random", &file, &[&pieces.to_string()])?;
+        Ok(file)
+    }
+
     fn outputs(&self, model: &Path, texts: &[&str]) -> Result<String> {
         outputs(&self.ask("run", model, texts)?)
     }
@@ -282,6 +332,26 @@ fn boards(model: &Path) -> Result<()> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_beyond_the_budget_is_told() {
+        let text = |tokens| Measured { tokens, macs: 100, text: String::new() };
+        let row = |instructions, code, stack| Row {
+            chip: "m4",
+            instructions: vec![instructions],
+            flash: [code, 1 << 20],
+            ram: [16, 0, stack],
+        };
+        let within = row(160, MOST_CODE_BYTES, MOST_RAM_BYTES - 16);
+        assert_eq!(over_budget(&within, &[text(64)]), Vec::<String>::new());
+        let beyond = row(161, MOST_CODE_BYTES + 1, MOST_RAM_BYTES - 15);
+        let told = over_budget(&beyond, &[text(64)]);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told.iter().all(|told| told.starts_with("m4: ")), "{told:?}");
+        // Longer texts take more memory.
+        assert_eq!(over_budget(&beyond, &[text(65)]).len(), 2);
+        assert_eq!(over_budget(&Row { chip: "rv32", ..row(1000, 0, 0) }, &[text(64)]).len(), 0);
+    }
 
     #[test]
     fn figures_are_read_from_what_a_chip_prints() {

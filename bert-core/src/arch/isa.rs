@@ -20,15 +20,26 @@ pub const COMPILED: &str = "compiled";
 
 const AVX512: &[(&str, &str)] =
     &[("softmax_rows", "vmulps, vaddps zmm"), ("activate", "vmulps, vaddps zmm")];
+const DSP: &[(&str, &str)] =
+    &[("quantize_row", "vldmia, vmul, strb"), ("store_row", "vldmia, vmul, strb")];
 const HELIUM: &[(&str, &str)] = &[
     ("quantize_row", "vmaxv, vmul, vcvtn"),
     ("store_row", "vmaxv, vmul, vcvtn"),
     ("activate", "vmul, vadd"),
 ];
+const INTEGERS: &[(&str, &str)] = &[
+    ("layer_norm_row", "mulhu"),
+    ("add_norm_row", "mulhu"),
+    ("quantize_row", "mulhu"),
+    ("store_row", "mulhu"),
+    ("load_row", "mulhu"),
+    ("softmax_rows", "mulhu"),
+    ("combine_row", "mulhu"),
+];
 
 /// All, the more capable of a machine after the less capable.
-pub static ISAS: [Isa; 11] = [
-    isa("scalar", "every one, among them RV32 and Cortex-M0+", COMPILED),
+pub static ISAS: [Isa; 12] = [
+    isa("scalar", "every one, among them Cortex-M0+", COMPILED),
     isa("avx2", "x86-64", "vpmaddubsw ymm"),
     isa("avx-vnni", "x86-64", "vpdpbusd ymm"),
     isa("avx512-vnni", "x86-64", "vpdpbusd zmm").with(AVX512),
@@ -36,8 +47,9 @@ pub static ISAS: [Isa; 11] = [
     isa("neon", "64-bit Arm", "smull, smlal, sadalp"),
     isa("dotprod", "64-bit Arm", "sdot"),
     isa("i8mm", "64-bit Arm", "smmla"),
-    isa("cortex-m-dsp", "Cortex-M4, M7, M33, M35P", "smlad"),
+    isa("cortex-m-dsp", "Cortex-M4, M7, M33, M35P", "smlad").with(DSP),
     isa("cortex-m-helium", "Cortex-M52, M55, M85", "vmladava").with(HELIUM),
+    isa("rv32im", "RV32", "mul").with(INTEGERS),
     isa("simd128", "WebAssembly", "i32x4.dot_i16x8_s"),
 ];
 

@@ -4,6 +4,8 @@
 //! instruction set: integer products (and with AVX-512 GELU) by hand, everything else as the
 //! definition compiled with its vector registers. Both give the bits of the definition: integer sums
 //! are exact in any order, and Rust neither reorders floats nor contracts them to fused multiply-add.
+//! RV32 has no floats: there operations work in integers, round as floats would or bound their error, and
+//! ask the definition where that leaves a doubt.
 //!
 //! [`detect`] takes the most capable table of this machine: asked of the CPU on x86-64 and, with `std`,
 //! of the system on 64-bit Arm; fixed by the target elsewhere. With `std` the variable `BERT_ARCH` names
@@ -27,6 +29,8 @@ mod kernels;
     all(target_arch = "wasm32", target_feature = "simd128"),
 ))]
 mod panels;
+#[cfg(any(target_arch = "riscv32", test))]
+mod riscv32;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
@@ -34,9 +38,31 @@ mod x86;
 
 pub use isa::{COMPILED, ISAS, Isa};
 pub use kernels::Kernels;
+#[cfg(any(target_arch = "riscv32", test))]
+pub(crate) use {kernels::SumKernels, riscv32::Sums};
 
 use crate::Error;
 use kernels::table;
+
+/// Square root, correctly rounded.
+#[cfg(cortex_m_fpu)]
+#[inline(always)]
+pub(crate) fn sqrt(x: f32) -> f32 {
+    let root: u32;
+    // SAFETY: the target has an FPU; d0 is s0 and s1.
+    unsafe {
+        core::arch::asm!(
+            "vmov s0, {x}",
+            "vsqrt.f32 s0, s0",
+            "vmov {root}, s0",
+            x = in(reg) x.to_bits(),
+            root = lateout(reg) root,
+            out("d0") _,
+            options(pure, nomem, nostack),
+        );
+    }
+    f32::from_bits(root)
+}
 
 cfg_select! {
     target_arch = "x86_64" => {
@@ -51,6 +77,9 @@ cfg_select! {
     all(target_arch = "wasm32", target_feature = "simd128") => {
         use wasm as native;
     }
+    target_arch = "riscv32" => {
+        use riscv32 as native;
+    }
     _ => {
         /// Nothing beside the definition.
         mod native {
@@ -60,6 +89,51 @@ cfg_select! {
                 core::iter::empty()
             }
         }
+    }
+}
+
+// The one table of this target, and its operations by themselves.
+#[cfg(native_operations)]
+cfg_select! {
+    cortex_m_dsp => {
+        pub use cortex_m::operations;
+        use cortex_m::NATIVE;
+    }
+    _ => {
+        #[doc(hidden)]
+        pub mod operations {
+            use crate::format::Int8Matrix;
+            use crate::ops::{Activations, Weights};
+
+            pub use crate::ops::{activate, quantize_row, store_row};
+
+            /// As [`crate::ops::gemm`].
+            ///
+            /// # Safety
+            /// None is needed.
+            #[inline(always)]
+            pub unsafe fn gemm<Place>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+                crate::ops::gemm_at::<Place>(a, w, out);
+            }
+
+            /// As [`crate::ops::linear`].
+            ///
+            /// # Safety
+            /// None is needed.
+            #[inline(always)]
+            pub unsafe fn linear<Place>(
+                q: &Activations<'_>,
+                scales: &[f32],
+                matrix: &Int8Matrix<'_>,
+                out: &mut [f32],
+            ) {
+                crate::ops::linear_at::<Place>(q, scales, matrix, out);
+            }
+        }
+        #[cfg(not(target_arch = "riscv32"))]
+        use SCALAR as NATIVE;
+        #[cfg(target_arch = "riscv32")]
+        use riscv32::INTEGERS as NATIVE;
     }
 }
 

@@ -3,6 +3,9 @@
 //! An instruction set gives the sums of a few rows and the sixteen channels of a panel. Panels are the
 //! outer loop: one stays in the first-level cache while all rows pass by, and weights are read once.
 
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+
 use crate::format::{Int8Matrix, Layout, PANEL, QUAD};
 use crate::ops::{self, Activations, Weights};
 
@@ -14,7 +17,7 @@ pub(super) trait Tile {
     /// that do not fit the definition serves.
     const ALIGN: usize = 1;
 
-    /// Writes the sums over `quads` quads of M ≤ `ROWS` rows. Not returned: that may be a copy.
+    /// Writes all sums over `quads` quads of M ≤ `ROWS` rows. Not returned: that may be a copy.
     ///
     /// # Safety
     /// M rows of 4 · `quads` inputs, `stride` bytes apart, and as many quads of a panel are readable;
@@ -24,8 +27,20 @@ pub(super) trait Tile {
         stride: usize,
         panel: *const i8,
         quads: usize,
-        out: &mut [[i32; PANEL]; M],
+        out: &mut MaybeUninit<[[i32; PANEL]; M]>,
     );
+
+    /// As [`ops::linear`] of a row and the channels of a panel.
+    #[inline(always)]
+    fn scale(
+        out: &mut [f32; PANEL],
+        sums: &[i32; PANEL],
+        scale: f32,
+        scales: &[[u8; 4]; PANEL],
+        biases: &[[u8; 4]; PANEL],
+    ) {
+        put_scaled(out, sums, scale, scales, biases);
+    }
 }
 
 /// As [`ops::gemm`].
@@ -35,7 +50,7 @@ pub(super) trait Tile {
 #[inline(always)]
 pub(super) unsafe fn gemm<T: Tile>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
     if !fits::<T>(w) {
-        return ops::gemm(a, w, out);
+        return gemm_of_any(a, w, out);
     }
     let width = w.channels.next_multiple_of(PANEL);
     // SAFETY: as the caller says.
@@ -54,16 +69,31 @@ pub(super) unsafe fn linear<T: Tile>(
     out: &mut [f32],
 ) {
     if !fits::<T>(&matrix.operand()) {
-        return ops::linear(q, scales, matrix, out);
+        return linear_of_any(q, scales, matrix, out);
     }
-    let mut sink = Scaled {
+    let mut sink = Scaled::<T> {
         out,
         row_scales: scales,
         scales: matrix.scales.bytes(),
         biases: matrix.biases.bytes(),
+        tile: PhantomData,
     };
     // SAFETY: as the caller says.
     unsafe { tiles::<T>(q, &matrix.operand(), &mut sink) }
+}
+
+/// The definition, for weights that a tile cannot be of. Apart, because there are few.
+#[cold]
+#[inline(never)]
+fn gemm_of_any(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+    ops::gemm(a, w, out);
+}
+
+/// As [`gemm_of_any`].
+#[cold]
+#[inline(never)]
+fn linear_of_any(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]) {
+    ops::linear(q, scales, matrix, out);
 }
 
 /// Whether a tile can be of these weights.
@@ -94,15 +124,16 @@ impl Sink for Exact<'_> {
 }
 
 /// To f32 \[R, N\], scaled and with a bias.
-struct Scaled<'a> {
+struct Scaled<'a, T> {
     out: &'a mut [f32],
     row_scales: &'a [f32],
     /// Of each channel, as little-endian bytes.
     scales: &'a [[u8; 4]],
     biases: &'a [[u8; 4]],
+    tile: PhantomData<T>,
 }
 
-impl Sink for Scaled<'_> {
+impl<T: Tile> Sink for Scaled<'_, T> {
     #[inline(always)]
     fn put(&mut self, row: usize, n: usize, sums: &[i32; PANEL]) {
         let channels = self.scales.len();
@@ -110,8 +141,9 @@ impl Sink for Scaled<'_> {
         let out = &mut self.out[row * channels + n..(row + 1) * channels];
         let scale = self.row_scales[row];
         // A count that is known becomes vector instructions.
-        if out.len() >= PANEL {
-            put_scaled(&mut out[..PANEL], sums, scale, &scales[..PANEL], &biases[..PANEL]);
+        let whole = (out.first_chunk_mut(), scales.first_chunk(), biases.first_chunk());
+        if let (Some(out), Some(scales), Some(biases)) = whole {
+            T::scale(out, sums, scale, scales, biases);
         } else {
             put_scaled(out, sums, scale, scales, biases);
         }
@@ -120,9 +152,9 @@ impl Sink for Scaled<'_> {
 
 /// As [`ops::linear`] of a row's channels, as many as `out` has.
 #[inline(always)]
-fn put_scaled(
+pub(super) fn put_scaled(
     out: &mut [f32],
-    sums: &[i32; PANEL],
+    sums: &[i32],
     scale: f32,
     scales: &[[u8; 4]],
     biases: &[[u8; 4]],
@@ -186,9 +218,12 @@ impl Block {
     /// There are as many, as [`Tile::sums`] asks.
     #[inline(always)]
     unsafe fn run<T: Tile, const M: usize>(&mut self, sink: &mut impl Sink) {
-        let mut sums = [[0; PANEL]; M];
-        // SAFETY: as the caller says.
-        unsafe { T::sums::<M>(self.inputs, self.stride, self.panel, self.quads, &mut sums) };
+        let mut sums = MaybeUninit::uninit();
+        // SAFETY: as the caller says; all sums are written.
+        let sums: &[[i32; PANEL]; M] = unsafe {
+            T::sums::<M>(self.inputs, self.stride, self.panel, self.quads, &mut sums);
+            sums.assume_init_ref()
+        };
         for (m, sums) in sums.iter().enumerate() {
             sink.put(self.row + m, self.channel, sums);
         }

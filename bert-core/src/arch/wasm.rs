@@ -3,6 +3,7 @@
 //! Not the relaxed dot product of i8: its result is the engine's choice where inputs are negative.
 
 use core::arch::wasm32::*;
+use core::mem::MaybeUninit;
 
 use super::Kernels;
 use super::kernels::table;
@@ -43,8 +44,9 @@ impl Tile for Simd128 {
         stride: usize,
         panel: *const i8,
         quads: usize,
-        out: &mut [[i32; PANEL]; M],
+        out: &mut MaybeUninit<[[i32; PANEL]; M]>,
     ) {
+        let out = out.write([[0; PANEL]; M]);
         for half in 0..2 {
             let mut sums = [[i32x4_splat(0); PAIRS]; M];
             for quad in 0..quads {

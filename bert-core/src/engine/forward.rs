@@ -8,6 +8,7 @@
 
 use core::ops::Range;
 
+use super::products::Products;
 use super::scratch::{Memory, Tile};
 use crate::Error;
 use crate::arch::Kernels;
@@ -173,30 +174,32 @@ impl Pass<'_, '_> {
             let q = activations(tile.rows, count, hidden);
             let (keys, values) =
                 (&mut tile.first[..count * width], &mut tile.second[..count * width]);
-            let rows = MatrixRows { x: &tile.residual[..count * hidden], q, scales };
-            rows.times(kernels, &key, keys);
-            rows.times(kernels, &value, values);
-            // Nothing is in the wide rows yet: room for a head's key, or its values of four tokens.
+            let rows = (&tile.residual[..count * hidden], q);
+            let mut keys = Products::new(kernels, &key, rows, scales, keys);
+            let mut values = Products::new(kernels, &value, rows, scales, values);
+            // Nothing is in the wide rows yet: room for what a head has of each row.
             let room: &mut [i8] = bytemuck::cast_slice_mut(tile.wide);
-            for (t, key) in range.clone().zip(keys.chunks_exact(width)) {
-                let places = part.keys.chunks_exact_mut(panels.key_bytes());
-                for (head, (key, place)) in key.chunks_exact(panels.width).zip(places).enumerate() {
-                    let q = &mut room[..panels.width];
-                    part.key_scales[head * tokens + t] = kernels.quantize_row(key, q);
+            let room = &mut room[..count * panels.width];
+            let of_head = |head: usize| {
+                let columns = head * panels.width..(head + 1) * panels.width;
+                (columns, head * tokens + range.start..head * tokens + range.end)
+            };
+            let places = part.keys.chunks_exact_mut(panels.key_bytes());
+            for (head, place) in places.take(part.heads.len()).enumerate() {
+                let (columns, scales) = of_head(head);
+                let scales = &mut part.key_scales[scales];
+                keys.quantize(columns, None, room, panels.width, scales);
+                for (t, q) in range.clone().zip(room.chunks_exact(panels.width)) {
                     panels.store_key(q, place, t);
                 }
             }
-            // A tile begins at a multiple of four, as four tokens do whose values lie together.
-            for (t, values) in range.step_by(QUAD).zip(values.chunks(QUAD * width)) {
-                let places = part.values.chunks_exact_mut(panels.value_bytes());
-                for (head, place) in places.take(part.heads.len()).enumerate() {
-                    let columns = head * panels.width..(head + 1) * panels.width;
-                    let q = &mut room[..values.len() / width * panels.width];
-                    let rows = values.chunks_exact(width).zip(q.chunks_exact_mut(panels.width));
-                    let scales = part.value_scales[head * tokens + t..].iter_mut();
-                    for ((value, q), scale) in rows.zip(scales) {
-                        *scale = kernels.quantize_row(&value[columns.clone()], q);
-                    }
+            let places = part.values.chunks_exact_mut(panels.value_bytes());
+            for (head, place) in places.take(part.heads.len()).enumerate() {
+                let (columns, scales) = of_head(head);
+                let scales = &mut part.value_scales[scales];
+                values.quantize(columns, None, room, panels.width, scales);
+                // A tile begins at a multiple of four, as four tokens do whose values lie together.
+                for (t, q) in range.clone().step_by(QUAD).zip(room.chunks(QUAD * panels.width)) {
                     panels.store_values(q, place, t);
                 }
             }
@@ -230,11 +233,7 @@ impl Pass<'_, '_> {
     /// The first half of a layer for a tile: first = LN(residual + W₀·attention(residual)).
     fn attend(&self, layer: &Layer<'_>, heads: Heads<'_>, tile: &mut Tile<'_>, count: usize) {
         let (hidden, kernels) = (self.hidden(), self.kernels);
-        let scales = &tile.row_scales[..count];
-        let query = &mut tile.first[..count * hidden];
-        let (x, q) = (&tile.residual[..count * hidden], activations(tile.rows, count, hidden));
-        MatrixRows { x, q, scales }.times(kernels, &layer.query, query);
-        self.attention(heads, tile, count);
+        self.attention(&layer.query, heads, tile, count);
         let context = &tile.second[..count * hidden];
         let scales = &mut tile.row_scales[..count];
         let q = quantize_rows(kernels, context, hidden, tile.rows, scales);
@@ -247,21 +246,28 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// second = the context of the `count` queries in first.
-    fn attention(&self, shared: Heads<'_>, tile: &mut Tile<'_>, count: usize) {
+    /// second = the context of the queries of `count` rows.
+    fn attention(&self, query: &Matrix<'_>, shared: Heads<'_>, tile: &mut Tile<'_>, count: usize) {
         let (hidden, tokens, kernels) = (self.hidden(), self.tokens, self.kernels);
         let panels = self.panels();
         let width = panels.width;
         let stride = width.next_multiple_of(ROW_ALIGN);
         let token_stride = tokens.next_multiple_of(ROW_ALIGN);
         let root = 1.0 / sqrt(width as f32);
+        let rows = (&tile.residual[..count * hidden], activations(tile.rows, count, hidden));
+        let (scales, queries) = (&tile.row_scales[..count], &mut tile.first[..count * hidden]);
+        let mut queries = Products::new(kernels, query, rows, scales, queries);
         for head in 0..self.heads() {
             let columns = head * width..(head + 1) * width;
-            let queries = tile.first.chunks_exact(hidden).take(count);
-            let quantized = tile.rows.chunks_exact_mut(stride).zip(tile.query_scales.iter_mut());
-            for (query, (q, scale)) in queries.zip(quantized) {
-                *scale = kernels.quantize_row(&query[columns.clone()], q) * root;
-            }
+            let scales = &mut tile.query_scales[..count];
+            queries.quantize(
+                columns.clone(),
+                None,
+                &mut tile.rows[..count * stride],
+                stride,
+                scales,
+            );
+            scales.iter_mut().for_each(|scale| *scale *= root);
             let q = activations(tile.rows, count, width);
             let keys = Weights {
                 values: &shared.keys[head * panels.key_bytes()..][..panels.key_bytes()],
@@ -307,14 +313,14 @@ impl Pass<'_, '_> {
         let scales = &mut tile.row_scales[..count];
         let wide = &mut tile.wide[..count * wide_width];
         let q = quantize_rows(kernels, first, hidden, tile.rows, scales);
-        MatrixRows { x: first, q, scales }.times(kernels, &layer.feed_forward_in, wide);
-        // A row is rounded while it is near: those of a tile together are larger than the nearest cache.
+        let mut products = Products::new(kernels, &layer.feed_forward_in, (first, q), scales, wide);
         let stride = wide_width.next_multiple_of(ROW_ALIGN);
-        let rows = wide.chunks_exact_mut(wide_width).zip(tile.rows.chunks_exact_mut(stride));
-        for ((row, q), scale) in rows.zip(scales.iter_mut()) {
-            kernels.activate(row, config.activation);
-            *scale = kernels.quantize_row(row, q);
-        }
+        // There are no queries any more.
+        let new_scales = &mut tile.query_scales[..count];
+        let rows = &mut tile.rows[..count * stride];
+        let all = 0..wide_width;
+        products.quantize(all, Some(config.activation), rows, stride, new_scales);
+        let (scales, wide) = (&*new_scales, products.rows());
         let q = activations(tile.rows, count, wide_width);
         let second = &mut tile.second[..count * hidden];
         MatrixRows { x: wide, q, scales }.times(kernels, &layer.feed_forward_out, second);

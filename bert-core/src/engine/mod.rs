@@ -9,6 +9,7 @@ mod classify;
 mod embed;
 mod forward;
 mod multi_label;
+mod products;
 mod read;
 mod regress;
 mod rows;

@@ -128,20 +128,22 @@ pub struct Shape {
 
 /// Lengths of parts and bytes of their elements, in the order in which they are divided: the large ones
 /// first, which for most shapes are whole cache lines, so that each begins with one where the memory does.
-struct Plan<const N: usize>([(u64, u64); N]);
+/// What does not fit is as much as fits, see [`bytes_with`].
+struct Plan<const N: usize>([(usize, usize); N]);
 
 /// What there is once: the stream of the tokens, logits, ids.
 const fn once(shape: &Shape, tokens: usize) -> Plan<11> {
-    let (t, h) = (tokens as u64, shape.hidden as u64);
+    let (t, h) = (tokens, shape.hidden);
     let (heads, panels) = head_panels(shape, tokens);
+    let key_and_value = panels.key_bytes().saturating_add(panels.value_bytes());
     Plan([
-        (heads * (panels.key_bytes() as u64 + panels.value_bytes() as u64), 1),
-        (t * h, 1),
-        (t * h.div_ceil(GROUP as u64), 4),
-        (heads * t, 4),
-        (heads * t, 4),
-        (shape.labels as u64, 4),
-        (shape.tags as u64, 4),
+        (heads.saturating_mul(key_and_value), 1),
+        (t.saturating_mul(h), 1),
+        (t.saturating_mul(h.div_ceil(GROUP)), 4),
+        (heads.saturating_mul(t), 4),
+        (heads.saturating_mul(t), 4),
+        (shape.labels, 4),
+        (shape.tags, 4),
         (t, 4),
         (t, 4),
         (t, 4),
@@ -151,12 +153,11 @@ const fn once(shape: &Shape, tokens: usize) -> Plan<11> {
 
 /// What each thread has for the rows it has in flight.
 const fn in_flight(shape: &Shape, tokens: usize, rows: usize) -> Plan<9> {
-    let (h, wide) = (shape.hidden as u64, shape.feed_forward as u64);
+    let (h, wide) = (shape.hidden, shape.feed_forward);
     let (_, panels) = head_panels(shape, tokens);
-    let (rows, align) = (rows as u64, ROW_ALIGN as u64);
-    let head_row = panels.width.next_multiple_of(ROW_ALIGN) as u64;
-    let token_row = (tokens as u64).next_multiple_of(align);
-    let row = larger(h, wide).next_multiple_of(align);
+    let head_row = panels.width.next_multiple_of(ROW_ALIGN);
+    let token_row = tokens.next_multiple_of(ROW_ALIGN);
+    let row = larger(h, wide).next_multiple_of(ROW_ALIGN);
     Plan([
         (rows * h, 4),
         (rows * h, 4),
@@ -171,31 +172,33 @@ const fn in_flight(shape: &Shape, tokens: usize, rows: usize) -> Plan<9> {
 }
 
 /// Heads, and where their keys and values lie; a shape without a head is as good as one with one.
-const fn head_panels(shape: &Shape, tokens: usize) -> (u64, HeadPanels) {
+const fn head_panels(shape: &Shape, tokens: usize) -> (usize, HeadPanels) {
     let heads = if shape.heads == 0 { 1 } else { shape.heads };
-    (heads as u64, HeadPanels { tokens, width: shape.hidden / heads })
+    (heads, HeadPanels { tokens, width: shape.hidden / heads })
 }
 
 impl<const N: usize> Plan<N> {
-    const fn bytes(&self) -> u64 {
-        let mut total = 0u64;
+    const fn bytes(&self) -> usize {
+        let mut total = 0usize;
         let mut i = 0;
         while i < N {
-            total += self.part(i);
+            total = total.saturating_add(self.part(i));
             i += 1;
         }
         total
     }
 
     /// Bytes of a part with the padding behind it.
-    const fn part(&self, i: usize) -> u64 {
-        (self.0[i].0 * self.0[i].1).next_multiple_of(SCRATCH_ALIGN as u64)
+    const fn part(&self, i: usize) -> usize {
+        let (length, size) = self.0[i];
+        length.saturating_mul(size).saturating_add(SCRATCH_ALIGN - 1) / SCRATCH_ALIGN
+            * SCRATCH_ALIGN
     }
 
     /// The parts, off the front of `rest`. Every part starts at a multiple of [`SCRATCH_ALIGN`].
     fn take<'s>(&self, rest: &mut &'s mut [u8]) -> [&'s mut [u8]; N] {
         self.0.map(|(length, size)| {
-            let used = (length * size) as usize;
+            let used = length * size;
             let all = core::mem::take(rest);
             let (head, tail) = all.split_at_mut(used.next_multiple_of(SCRATCH_ALIGN));
             *rest = tail;
@@ -204,7 +207,7 @@ impl<const N: usize> Plan<N> {
     }
 }
 
-const fn larger(a: u64, b: u64) -> u64 {
+const fn larger(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
 }
 
@@ -232,9 +235,11 @@ pub const fn threaded_scratch_bytes(shape: &Shape, tokens: usize, threads: usize
 }
 
 const fn bytes_with(shape: &Shape, tokens: usize, tile: usize, threads: usize) -> usize {
+    /// The parts are multiples of [`SCRATCH_ALIGN`]; more is what did not fit.
+    const MOST: usize = u32::MAX as usize / SCRATCH_ALIGN * SCRATCH_ALIGN;
     let each = in_flight(shape, tokens, tile).bytes();
-    let total = once(shape, tokens).bytes().saturating_add(each.saturating_mul(threads as u64));
-    if total > u32::MAX as u64 { usize::MAX } else { total as usize }
+    let total = once(shape, tokens).bytes().saturating_add(each.saturating_mul(threads));
+    if total > MOST { usize::MAX } else { total }
 }
 
 /// A part of the scratch memory.
@@ -259,8 +264,8 @@ pub fn scratch_parts(shape: &Shape, tokens: usize) -> [ScratchPart; 9] {
     let (once, tile) = (once(shape, tokens), in_flight(shape, tokens, TILES[0]));
     let (heads, panels) = head_panels(shape, tokens);
     // Keys and values are one part, whose padding goes to the values.
-    let keys = heads * panels.key_bytes() as u64;
-    let part = |name, bytes| ScratchPart { name, bytes };
+    let keys = heads * panels.key_bytes();
+    let part = |name, bytes: usize| ScratchPart { name, bytes: bytes as u64 };
     [
         part("residual stream", once.part(1) + once.part(2)),
         part("keys", keys + once.part(3)),

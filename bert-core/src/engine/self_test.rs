@@ -5,6 +5,7 @@ use super::embed::{pool, rows_of};
 use super::forward::Rows;
 use super::rows::LastRows;
 use crate::checksum::Crc32;
+use crate::format::heads;
 use crate::{Error, Head};
 
 impl Session<'_, '_> {
@@ -18,11 +19,27 @@ impl Session<'_, '_> {
     /// # Errors
     /// Those of the forward pass; none for a parsed model.
     pub fn output_crc(&mut self, text: &str) -> Result<u32, Error> {
+        self.output_crc_of::<{ heads::ALL }>(text)
+    }
+
+    /// As [`Session::output_crc`] for a model whose head is in the set `HEADS`, without the code of
+    /// other heads.
+    ///
+    /// # Errors
+    /// [`Error::WrongHead`] if it is not.
+    pub fn output_crc_of<const HEADS: u16>(&mut self, text: &str) -> Result<u32, Error> {
         let config = self.model.config();
         let (head, hidden) = (config.head, config.hidden as usize);
         let kernels = self.kernels;
+        if head.set() & HEADS == 0 {
+            return Err(Error::WrongHead);
+        }
         let input = match head {
-            Head::PairClassify { .. } | Head::Span => self.read_pair(text, text)?,
+            Head::PairClassify { .. } | Head::Span
+                if HEADS & (heads::PAIR_CLASSIFY | heads::SPAN) != 0 =>
+            {
+                self.read_pair(text, text)?
+            }
             _ => self.read_text(text)?,
         };
         let rows = match head {
@@ -36,19 +53,23 @@ impl Session<'_, '_> {
         add(&mut crc, memory.label_logits);
         let (x, scales, row) = (&*memory.x, &*memory.x_scales, &mut *memory.tile.residual);
         let mut rows = LastRows { kernels, hidden, x, scales, row, q: memory.tile.rows };
-        if let Some(head) = &self.model.span_head {
+        if let Some(head) = &self.model.span_head
+            && HEADS & heads::SPAN != 0
+        {
             for token in 0..input.tokens {
                 let mut logits = [0.0; 2];
                 rows.logits(token, head, &mut logits);
                 add(&mut crc, &logits);
             }
         }
-        if let Head::Embed { pooling } = head {
+        if let Head::Embed { pooling } = head
+            && HEADS & heads::EMBED != 0
+        {
             let vector = &mut memory.tile.first[..hidden];
             pool(&mut rows, input.tokens, pooling, vector);
             add(&mut crc, vector);
         }
-        if head.tags() > 0 {
+        if head.tags() > 0 && HEADS & (heads::TAG | heads::JOINT) != 0 {
             let mut tags = self.tags(input);
             while let Some((tag, logits)) = tags.next_logits() {
                 crc.update(&tag.word.to_le_bytes());
@@ -65,13 +86,22 @@ impl Session<'_, '_> {
     /// tests were made with another revision of the arithmetic; [`Error::TooManyTokens`] if the
     /// session's limit is below the model's `max_length`, where texts could be cut otherwise.
     pub fn self_test(&mut self) -> Result<(), Error> {
+        self.self_test_of::<{ heads::ALL }>()
+    }
+
+    /// As [`Session::self_test`] for a model whose head is in the set `HEADS`, without the code of
+    /// other heads.
+    ///
+    /// # Errors
+    /// [`Error::WrongHead`] if it is not.
+    pub fn self_test_of<const HEADS: u16>(&mut self) -> Result<(), Error> {
         let config = self.model.config();
         config.check_arithmetic()?;
         if self.limit < config.max_length as usize {
             return Err(Error::too_many_tokens(config.max_length as usize, self.limit));
         }
         for (i, test) in self.model.self_tests().enumerate() {
-            if self.output_crc(test.text)? != test.crc {
+            if self.output_crc_of::<HEADS>(test.text)? != test.crc {
                 return Err(Error::SelfTest { text: i as u16 });
             }
         }

@@ -60,12 +60,32 @@ impl<'m, 's> Session<'m, 's> {
         if limit > most || limit < 3 {
             return Err(Error::too_many_tokens(limit, most));
         }
-        Self::with_memory(model, Memory::divide(scratch, &model.config().shape(), limit)?, limit)
+        let memory = Memory::divide(scratch, &model.config().shape(), limit)?;
+        Self::with_memory(model, memory, limit, arch::detect()?)
     }
 
-    fn with_memory(model: &Model<'m>, memory: Memory<'s>, limit: usize) -> Result<Self, Error> {
+    /// As [`Session::new`], on these kernels instead of those of [`arch::detect`], which are no part of
+    /// the program then; the answers stay the same.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn with_kernels(
+        model: &Model<'m>,
+        scratch: &'s mut [u8],
+        kernels: &'static Kernels,
+    ) -> Result<Self, Error> {
+        let limit = model.config().max_length as usize;
+        let memory = Memory::divide(scratch, &model.config().shape(), limit)?;
+        Self::with_memory(model, memory, limit, kernels)
+    }
+
+    fn with_memory(
+        model: &Model<'m>,
+        memory: Memory<'s>,
+        limit: usize,
+        kernels: &'static Kernels,
+    ) -> Result<Self, Error> {
         let tokenizer = Tokenizer::new(*model.vocabulary(), model.config().tokenizer)?;
-        let kernels = arch::detect()?;
         Ok(Session { model: *model, tokenizer, memory, limit, kernels })
     }
 
@@ -84,7 +104,7 @@ impl<'m, 's> Session<'m, 's> {
         let most = model.config().max_length as usize;
         let shape = model.config().shape();
         let memory = Memory::divide_among(scratch, &shape, most, threads.max(1))?;
-        Self::with_memory(model, memory, most)
+        Self::with_memory(model, memory, most, arch::detect()?)
     }
 
     /// Runs on these kernels instead of those of [`arch::detect`]; the answers stay the same.

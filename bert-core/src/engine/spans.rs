@@ -42,15 +42,17 @@ impl<'m, I: Iterator<Item = Tag<'m>>> Iterator for Spans<'m, I> {
             let Some(tag) = self.tags.next() else {
                 return self.open.take().map(|(span, ..)| span);
             };
-            let Some((prefix @ ("B" | "I" | "E" | "S"), name)) = tag.name.split_once('-') else {
+            // The place in a span, a dash, and the name.
+            let [place @ (b'B' | b'I' | b'E' | b'S'), b'-', ..] = tag.name.as_bytes() else {
                 match self.open.take() {
                     Some((span, ..)) => return Some(span),
                     None => continue,
                 }
             };
-            let ends = matches!(prefix, "E" | "S");
+            let name = tag.name.get(2..).unwrap_or("");
+            let ends = matches!(place, b'E' | b'S');
             if let Some((span, last, ended)) = &mut self.open {
-                let inside = matches!(prefix, "I" | "E");
+                let inside = matches!(place, b'I' | b'E');
                 if inside && !*ended && span.name == name && last.checked_add(1) == Some(tag.word) {
                     span.end = tag.end;
                     span.probability = span.probability.min(tag.probability);

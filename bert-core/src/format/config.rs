@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::heads;
 use crate::engine::Shape;
 use crate::tokenizer::{MAX_PIECES, TokenizerConfig};
 use crate::{ARITHMETIC, Error};
@@ -113,8 +114,20 @@ pub enum Pooling {
 }
 
 impl Head {
-    /// Number of the last head known here.
-    const LAST: u32 = 7;
+    /// The head as a set of [`super::heads`].
+    #[must_use]
+    pub const fn set(self) -> u16 {
+        match self {
+            Head::Classify { .. } => heads::CLASSIFY,
+            Head::Tag { .. } => heads::TAG,
+            Head::Joint { .. } => heads::JOINT,
+            Head::PairClassify { .. } => heads::PAIR_CLASSIFY,
+            Head::Regress { .. } => heads::REGRESS,
+            Head::Span => heads::SPAN,
+            Head::Embed { .. } => heads::EMBED,
+            Head::MultiLabel { .. } => heads::MULTI_LABEL,
+        }
+    }
 
     /// Oldest reader that runs the head.
     #[cfg(feature = "std")]
@@ -213,13 +226,37 @@ impl Config {
 
     /// Decodes a header. Bytes after the fields known here are fields of later versions.
     pub(crate) fn decode(header: &[u8]) -> Result<Self, Error> {
-        /// The fields before the head, and the number of the head.
-        type Front = ([u16; 5], u32, [u16; 3], Activation, f32, bool, TokenizerConfig, u32);
-        postcard::take_from_bytes::<Self>(header).map(|(config, _)| config).map_err(|_| {
-            match postcard::take_from_bytes::<Front>(header) {
-                Ok((front, _)) if front.7 > Head::LAST => Error::UnsupportedHead,
-                _ => Error::Header,
-            }
+        let mut fields = Fields(header);
+        Ok(Config {
+            arithmetic: fields.short()?,
+            layers: fields.short()?,
+            hidden: fields.short()?,
+            heads: fields.short()?,
+            feed_forward: fields.short()?,
+            vocabulary: fields.number(u32::BITS)?,
+            positions: fields.short()?,
+            segments: fields.short()?,
+            max_length: fields.short()?,
+            activation: match fields.number(u32::BITS)? {
+                0 => Activation::Gelu,
+                1 => Activation::GeluTanh,
+                2 => Activation::Relu,
+                _ => return Err(Error::Header),
+            },
+            epsilon: f32::from_le_bytes([
+                fields.byte()?,
+                fields.byte()?,
+                fields.byte()?,
+                fields.byte()?,
+            ]),
+            pooler: fields.switch()?,
+            tokenizer: TokenizerConfig {
+                lower_case: fields.switch()?,
+                strip_accents: fields.switch()?,
+                split_chinese: fields.switch()?,
+                max_word_chars: fields.short()?,
+            },
+            head: fields.head()?,
         })
     }
 
@@ -229,5 +266,150 @@ impl Config {
             return Err(Error::Arithmetic { file: self.arithmetic, reader: ARITHMETIC });
         }
         Ok(())
+    }
+}
+
+/// Fields in postcard, one after the other. `serde` decodes the same with four times the code.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn byte(&mut self) -> Result<u8, Error> {
+        let (&byte, rest) = self.0.split_first().ok_or(Error::Header)?;
+        self.0 = rest;
+        Ok(byte)
+    }
+
+    fn switch(&mut self) -> Result<bool, Error> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Error::Header),
+        }
+    }
+
+    /// A number of so many bits, seven a byte, the lowest first.
+    fn number(&mut self, bits: u32) -> Result<u32, Error> {
+        let (mut number, mut shift) = (0, 0);
+        loop {
+            let byte = u32::from(self.byte()?);
+            // The last byte has the bits that are left, and no sign that another follows.
+            if bits - shift < 7 && byte >> (bits - shift) != 0 {
+                return Err(Error::Header);
+            }
+            number |= (byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+            shift += 7;
+        }
+    }
+
+    fn short(&mut self) -> Result<u16, Error> {
+        // It has no more bits.
+        self.number(u16::BITS).map(|number| number as u16)
+    }
+
+    fn head(&mut self) -> Result<Head, Error> {
+        Ok(match self.number(u32::BITS)? {
+            0 => Head::Classify { labels: self.short()? },
+            1 => Head::Tag { tags: self.short()? },
+            2 => Head::Joint { labels: self.short()?, tags: self.short()? },
+            3 => Head::PairClassify { labels: self.short()? },
+            4 => Head::Regress { outputs: self.short()? },
+            5 => Head::Span,
+            6 => Head::Embed {
+                pooling: match self.number(u32::BITS)? {
+                    0 => Pooling::Mean,
+                    1 => Pooling::First,
+                    _ => return Err(Error::Header),
+                },
+            },
+            7 => Head::MultiLabel { labels: self.short()? },
+            _ => return Err(Error::UnsupportedHead),
+        })
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const CONFIG: Config = Config {
+        arithmetic: ARITHMETIC,
+        layers: 12,
+        hidden: 768,
+        heads: 12,
+        feed_forward: 3072,
+        vocabulary: 30_522,
+        positions: 512,
+        segments: 2,
+        max_length: 512,
+        activation: Activation::GeluTanh,
+        epsilon: 1e-12,
+        pooler: true,
+        tokenizer: TokenizerConfig::uncased(),
+        head: Head::Classify { labels: 2 },
+    };
+
+    /// What `serde` makes of a header.
+    fn by_serde(header: &[u8]) -> Result<Config, Error> {
+        type Front = ([u16; 5], u32, [u16; 3], Activation, f32, bool, TokenizerConfig, u32);
+        const HEADS: u32 = 8;
+        postcard::take_from_bytes::<Config>(header).map(|(config, _)| config).map_err(|_| {
+            match postcard::take_from_bytes::<Front>(header) {
+                Ok((front, _)) if front.7 >= HEADS => Error::UnsupportedHead,
+                _ => Error::Header,
+            }
+        })
+    }
+
+    fn check(header: &[u8]) {
+        // NaN is no number that equals itself.
+        let shown = |config: Result<Config, Error>| format!("{config:?}");
+        assert_eq!(shown(Config::decode(header)), shown(by_serde(header)), "{header:?}");
+    }
+
+    #[test]
+    fn headers_are_decoded_as_serde_does() {
+        let heads = [
+            Head::Classify { labels: 300 },
+            Head::Tag { tags: u16::MAX },
+            Head::Joint { labels: 1, tags: 127 },
+            Head::PairClassify { labels: 128 },
+            Head::Regress { outputs: 1 },
+            Head::Span,
+            Head::Embed { pooling: Pooling::Mean },
+            Head::Embed { pooling: Pooling::First },
+            Head::MultiLabel { labels: 3 },
+        ];
+        for (index, head) in heads.into_iter().enumerate() {
+            let config = Config { head, ..CONFIG };
+            let header = postcard::to_stdvec(&config).unwrap();
+            assert_eq!(Config::decode(&header), Ok(config));
+            assert_eq!(head.set().count_ones(), 1, "{index}");
+            for length in 0..header.len() {
+                check(&header[..length]);
+            }
+            // Every byte with every value, alone and with the one behind it at its edges.
+            for at in 0..header.len() {
+                let mut changed = header.clone();
+                for value in 0..=u8::MAX {
+                    changed[at] = value;
+                    check(&changed);
+                }
+                for next in [0, 1, 3, 4, 15, 16, 0x7F, 0x80, 0xFF] {
+                    let mut changed = header.clone();
+                    changed[at] |= 0x80;
+                    changed.insert(at + 1, next);
+                    check(&changed);
+                    changed[at + 1] |= 0x80;
+                    changed.insert(at + 2, next);
+                    check(&changed);
+                    changed.splice(at + 2..at + 2, [0x80, 0xFF, 0x80, next]);
+                    check(&changed);
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! An f16 matrix of the file: biases f32, then the weights row by row, without scales; and the parts of
 //! a model whose matrices a writer may keep like that.
 
+use super::matrix::Place;
 use super::tensor::{Floats, MAX_PARAMETER};
 use super::{ALIGNMENT, Kind};
 use crate::Error;
@@ -26,26 +27,27 @@ impl<'a> HalfMatrix<'a> {
         (4 * parts * rows).next_multiple_of(ALIGNMENT as u64) + 2 * parts * rows * columns
     }
 
-    /// The matrices of a section, each \[rows, columns\].
-    pub(super) fn views<const PARTS: usize>(
+    /// One of the matrices of a section, each \[rows, columns\].
+    pub(super) fn view(
         bytes: &'a [u8],
         kind: Kind,
+        Place { part, parts }: Place,
         rows: usize,
         columns: usize,
-    ) -> Result<[Self; PARTS], Error> {
-        if bytes.len() as u64 != Self::section_bytes(PARTS, rows, columns) {
+    ) -> Result<Self, Error> {
+        if bytes.len() as u64 != Self::section_bytes(parts, rows, columns) {
             return Err(Error::SectionSize { kind: kind as u16 });
         }
-        let floats = 4 * PARTS * rows;
+        let floats = 4 * parts * rows;
         let (biases, weights) = bytes.split_at(floats.next_multiple_of(ALIGNMENT));
         let (weights, _) = weights.as_chunks::<2>();
         let size = rows * columns;
-        Ok(core::array::from_fn(|part| HalfMatrix {
+        Ok(HalfMatrix {
             rows,
             columns,
             biases: Floats::new(&biases[4 * rows * part..4 * rows * (part + 1)]),
             weights: &weights[size * part..size * (part + 1)],
-        }))
+        })
     }
 
     /// Refuses infinities and NaN; a finite f16 is at most 65504.

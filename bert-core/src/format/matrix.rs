@@ -77,6 +77,13 @@ impl Layout {
     }
 }
 
+/// Which of how many matrices of a section.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub part: usize,
+    pub parts: usize,
+}
+
 /// A matrix with a bias for each row (output channel), as the file has it.
 #[derive(Clone, Copy, Debug)]
 pub enum Matrix<'a> {
@@ -87,18 +94,19 @@ pub enum Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// The matrices of a section, each \[rows, columns\].
-    pub(crate) fn views<const PARTS: usize>(
+    /// One of the matrices of a section, each \[rows, columns\].
+    pub(crate) fn view(
         (bytes, encoding): (&'a [u8], Encoding),
         kind: Kind,
+        place: Place,
         rows: usize,
         columns: usize,
-    ) -> Result<[Self; PARTS], Error> {
+    ) -> Result<Self, Error> {
         if encoding == Encoding::Float16Rows {
-            return Ok(HalfMatrix::views(bytes, kind, rows, columns)?.map(Matrix::Half));
+            return HalfMatrix::view(bytes, kind, place, rows, columns).map(Matrix::Half);
         }
         let layout = Layout::of(encoding).ok_or(Error::Encoding { kind: kind as u16 })?;
-        Ok(Int8Matrix::views((bytes, layout), kind, rows, columns)?.map(Matrix::Int8))
+        Int8Matrix::view((bytes, layout), kind, place, rows, columns).map(Matrix::Int8)
     }
 
     pub(crate) fn check(self, kind: Kind) -> Result<Self, Error> {
@@ -142,30 +150,31 @@ impl<'a> Int8Matrix<'a> {
         floats.next_multiple_of(ALIGNMENT as u64) + parts as u64 * layout.bytes(rows, columns)
     }
 
-    /// The matrices of a section, each \[rows, columns\].
-    fn views<const PARTS: usize>(
+    /// One of the matrices of a section, each \[rows, columns\].
+    fn view(
         (bytes, layout): (&'a [u8], Layout),
         kind: Kind,
+        Place { part, parts }: Place,
         rows: usize,
         columns: usize,
-    ) -> Result<[Self; PARTS], Error> {
-        if bytes.len() as u64 != Self::section_bytes(layout, PARTS, rows, columns) {
+    ) -> Result<Self, Error> {
+        if bytes.len() as u64 != Self::section_bytes(layout, parts, rows, columns) {
             return Err(Error::SectionSize { kind: kind as u16 });
         }
-        let floats = 4 * PARTS * rows;
+        let floats = 4 * parts * rows;
         let (front, weights) = bytes.split_at((2 * floats).next_multiple_of(ALIGNMENT));
         let weights: &[i8] = bytemuck::cast_slice(weights);
         let (scales, biases) = front[..2 * floats].split_at(floats);
         // The section has the length that was computed from these sizes, so they fit `usize`.
         let size = layout.bytes(rows, columns) as usize;
-        Ok(core::array::from_fn(|part| Int8Matrix {
+        Ok(Int8Matrix {
             rows,
             columns,
             scales: Floats::new(&scales[4 * rows * part..4 * rows * (part + 1)]),
             biases: Floats::new(&biases[4 * rows * part..4 * rows * (part + 1)]),
             weights: &weights[size * part..size * (part + 1)],
             layout,
-        }))
+        })
     }
 
     fn check(self, kind: Kind) -> Result<Self, Error> {

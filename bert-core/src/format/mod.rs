@@ -9,6 +9,7 @@ mod config;
 mod group_scales;
 mod groups;
 mod half;
+pub mod heads;
 mod labels;
 #[cfg(feature = "std")]
 mod matrices;

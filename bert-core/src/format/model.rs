@@ -1,5 +1,6 @@
 //! The checked view of a model file.
 
+use super::matrix::Place;
 use super::sections::{Section, Sections};
 use super::{Config, Encoding, Head, Kind, Labels, Matrix, Norm, PREAMBLE_BYTES, Table, WordTable};
 use crate::Error;
@@ -82,10 +83,21 @@ impl<'a> Model<'a> {
         let table = |kind, rows: usize| {
             Table::parse(sections.find(kind, 0, Encoding::Int8Rows)?, kind, rows, hidden)
         };
-        let head = |kind, rows: u16| match rows {
-            0 => Ok(None),
-            _ => matrix(&sections, kind, 0, rows as usize, hidden)?.check(kind).map(Some),
-        };
+        // In a loop, for one copy of the code.
+        let mut heads = [None; 4];
+        let span = if config.head == Head::Span { 2 } else { 0 };
+        let rows = [
+            (Kind::Pooler, if config.pooler { config.hidden } else { 0 }),
+            (Kind::ClassHead, config.head.outputs()),
+            (Kind::TagHead, config.head.tags()),
+            (Kind::SpanHead, span),
+        ];
+        for (head, (kind, rows)) in heads.iter_mut().zip(rows) {
+            if rows > 0 {
+                *head = Some(matrix(&sections, kind, 0, rows as usize, hidden)?.check(kind)?);
+            }
+        }
+        let [pooler, class_head, tag_head, span_head] = heads;
         let model = Model {
             sections,
             config,
@@ -101,10 +113,10 @@ impl<'a> Model<'a> {
             segment: table(Kind::SegmentTable, config.segments as usize)?,
             embedding_norm: norm(&sections, Kind::EmbeddingNorm, 0, hidden)?
                 .check(Kind::EmbeddingNorm)?,
-            pooler: head(Kind::Pooler, if config.pooler { config.hidden } else { 0 })?,
-            class_head: head(Kind::ClassHead, config.head.outputs())?,
-            tag_head: head(Kind::TagHead, config.head.tags())?,
-            span_head: head(Kind::SpanHead, if config.head == Head::Span { 2 } else { 0 })?,
+            pooler,
+            class_head,
+            tag_head,
+            span_head,
             self_test: plain(Kind::SelfTest, 0)?,
         };
         for index in 0..config.layers {
@@ -168,12 +180,14 @@ impl<'a> Model<'a> {
     pub fn layer(&self, index: u16) -> Result<Layer<'a>, Error> {
         let (hidden, wide) = (self.config.hidden as usize, self.config.feed_forward as usize);
         let s = &self.sections;
-        let found = s.find_encoded(Kind::QueryKeyValue, index)?;
-        let [query, key, value] = Matrix::views(found, Kind::QueryKeyValue, hidden, hidden)?;
+        let of_attention = |part| {
+            let place = Place { part, parts: 3 };
+            matrix_at(s, Kind::QueryKeyValue, index, place, [hidden, hidden])
+        };
         Ok(Layer {
-            query,
-            key,
-            value,
+            query: of_attention(0)?,
+            key: of_attention(1)?,
+            value: of_attention(2)?,
             attention_output: matrix(s, Kind::AttentionOutput, index, hidden, hidden)?,
             attention_norm: norm(s, Kind::AttentionNorm, index, hidden)?,
             feed_forward_in: matrix(s, Kind::FeedForwardIn, index, wide, hidden)?,
@@ -204,8 +218,17 @@ fn matrix<'a>(
     rows: usize,
     columns: usize,
 ) -> Result<Matrix<'a>, Error> {
-    let found = sections.find_encoded(kind, index)?;
-    Matrix::views::<1>(found, kind, rows, columns).map(|[matrix]| matrix)
+    matrix_at(sections, kind, index, Place { part: 0, parts: 1 }, [rows, columns])
+}
+
+fn matrix_at<'a>(
+    sections: &Sections<'a>,
+    kind: Kind,
+    index: u16,
+    place: Place,
+    [rows, columns]: [usize; 2],
+) -> Result<Matrix<'a>, Error> {
+    Matrix::view(sections.find_encoded(kind, index)?, kind, place, rows, columns)
 }
 
 fn norm<'a>(

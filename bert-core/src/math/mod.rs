@@ -61,7 +61,10 @@ pub fn sqrt(x: f32) -> f32 {
     // around it; an SSE instruction among AVX ones would wait for all of a register.
     #[cfg(feature = "std")]
     return x.sqrt();
-    #[cfg(not(feature = "std"))]
+    // That of a Cortex-M with an FPU is one instruction too, to which `core` has no name.
+    #[cfg(all(not(feature = "std"), cortex_m_fpu))]
+    return crate::arch::sqrt(x);
+    #[cfg(all(not(feature = "std"), not(cortex_m_fpu)))]
     libm::sqrtf(x)
 }
 

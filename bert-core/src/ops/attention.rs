@@ -60,8 +60,8 @@ impl HeadPanels {
         for (p, panel) in values.chunks_exact_mut(panel_bytes).enumerate() {
             let channels = p * PANEL..self.width.min((p + 1) * PANEL);
             let places = panel[start..].as_chunks_mut::<QUAD>().0;
-            let row = |row: &'_ [i8]| row.get(channels.clone())?.first_chunk::<PANEL>().copied();
-            match (rows.map(row), places.first_chunk_mut::<PANEL>()) {
+            let whole = rows.map(|row| row.get(channels.clone())?.first_chunk::<PANEL>());
+            match (whole, places.first_chunk_mut::<PANEL>()) {
                 // A panel of whole quads in a loop of known length, for which there are instructions.
                 ([Some(a), Some(b), Some(c), Some(d)], Some(places)) => {
                     for i in 0..PANEL {

@@ -42,16 +42,26 @@ pub struct Weights<'a> {
 /// Writes y \[R, N rounded up to 16\]; what lies beyond N is of no meaning.
 #[inline(always)]
 pub fn gemm(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
+    gemm_at::<()>(a, w, out);
+}
+
+/// As [`gemm`], compiled in the crate that `Place` is a type of: functions that are not inlined, too.
+#[inline(always)]
+pub(crate) fn gemm_at<Place>(a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]) {
     let width = w.channels.next_multiple_of(PANEL);
-    multiply(a, w, |r, n, sum| out[r * width + n] = sum);
+    multiply::<Place>(a, w, |r, n, sum| out[r * width + n] = sum);
 }
 
 /// Gives the sum of every row r and channel n < N to `put` as (r, n, sum).
 #[inline(always)]
-pub(super) fn multiply(a: &Activations<'_>, w: &Weights<'_>, put: impl FnMut(usize, usize, i32)) {
+pub(super) fn multiply<Place>(
+    a: &Activations<'_>,
+    w: &Weights<'_>,
+    put: impl FnMut(usize, usize, i32),
+) {
     match w.layout {
         Layout::Rows => multiply_rows(a, w, put),
-        Layout::Panels => multiply_panels(a, w, put),
+        Layout::Panels => multiply_panels::<Place>(a, w, put),
     }
 }
 
@@ -75,7 +85,11 @@ type PanelQuad = [[[i8; QUAD]; TILE]; PANEL / TILE];
 /// In tiles, so that a value that is loaded is multiplied twice; all rows pass by a panel, then by
 /// the next, since weights are further away than inputs.
 #[inline(always)]
-fn multiply_panels(a: &Activations<'_>, w: &Weights<'_>, mut put: impl FnMut(usize, usize, i32)) {
+fn multiply_panels<Place>(
+    a: &Activations<'_>,
+    w: &Weights<'_>,
+    mut put: impl FnMut(usize, usize, i32),
+) {
     let quads = w.depth.div_ceil(QUAD);
     for (p, panel) in w.values.chunks_exact(quads * QUAD * PANEL).enumerate() {
         let (panel, _) = panel.as_chunks::<QUAD>().0.as_chunks::<TILE>().0.as_chunks();
@@ -85,17 +99,18 @@ fn multiply_panels(a: &Activations<'_>, w: &Weights<'_>, mut put: impl FnMut(usi
             let (first, second) = rows.split_at(a.stride);
             let [first, second] = [first, second].map(|row| row.as_chunks::<QUAD>().0);
             for (tile, n) in tiles.clone().enumerate() {
-                let mut put_row = |r: usize, sums: &[i32; TILE]| {
-                    for (n, sum) in (n..w.channels).zip(sums) {
-                        put(r, n, *sum);
+                let (sums, count) = match second {
+                    [] => {
+                        let [sums] = tile_sums::<Place, 1>([first], panel, tile);
+                        ([sums, [0; TILE]], 1)
                     }
+                    _ => (tile_sums::<Place, 2>([first, second], panel, tile), 2),
                 };
-                if second.is_empty() {
-                    put_row(r, &tile_sums([first], panel, tile)[0]);
-                } else {
-                    let sums = tile_sums([first, second], panel, tile);
-                    put_row(r, &sums[0]);
-                    put_row(r + 1, &sums[1]);
+                // One place where sums are put, for one copy of its code.
+                for (r, sums) in (r..).zip(sums).take(count) {
+                    for (n, sum) in (n..w.channels).zip(sums) {
+                        put(r, n, sum);
+                    }
                 }
             }
             r += TILE_ROWS;
@@ -106,8 +121,9 @@ fn multiply_panels(a: &Activations<'_>, w: &Weights<'_>, mut put: impl FnMut(usi
 /// The sums of R rows and the channels of one tile.
 ///
 /// Not inlined: on machines of few registers, what surrounds it would take them.
+#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
 #[inline(never)]
-fn tile_sums<const R: usize>(
+fn tile_sums<Place, const R: usize>(
     rows: [&[[i8; QUAD]]; R],
     panel: &[PanelQuad],
     tile: usize,

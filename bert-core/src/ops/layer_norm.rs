@@ -20,8 +20,6 @@ pub fn layer_norm_row(x: &mut [f32], norm: &Norm<'_>, epsilon: f32) {
 /// Adds the residual `r` \[H\] to `x` and normalizes the sum.
 #[inline(always)]
 pub fn add_norm_row(x: &mut [f32], r: &[f32], norm: &Norm<'_>, epsilon: f32) {
-    for (x, r) in x.iter_mut().zip(r) {
-        *x += r;
-    }
+    super::add_row(r, x);
     layer_norm_row(x, norm, epsilon);
 }

@@ -24,9 +24,20 @@ impl<'a> Int8Matrix<'a> {
 /// Multiplies R = `scales.len()` rows; `out` holds R·N values.
 #[inline(always)]
 pub fn linear(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]) {
+    linear_at::<()>(q, scales, matrix, out);
+}
+
+/// As [`linear`], compiled in the crate that `Place` is a type of.
+#[inline(always)]
+pub(crate) fn linear_at<Place>(
+    q: &Activations<'_>,
+    scales: &[f32],
+    matrix: &Int8Matrix<'_>,
+    out: &mut [f32],
+) {
     let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
     let channels = matrix.rows;
-    multiply(&q, &matrix.operand(), |r, n, sum| {
+    multiply::<Place>(&q, &matrix.operand(), |r, n, sum| {
         let scale = scales[r] * matrix.scales.at(n);
         out[r * channels + n] = sum as f32 * scale + matrix.biases.at(n);
     });

@@ -8,7 +8,8 @@ use crate::format::HalfMatrix;
 use crate::math::{LANES, reduce, widen};
 
 /// Rows whose sums are formed together, so that a weight is widened once for all of them.
-const ROWS: usize = 4;
+/// On microcontrollers one: such layers are rare, and flash is not.
+const ROWS: usize = if cfg!(any(target_arch = "arm", target_arch = "riscv32")) { 1 } else { 4 };
 
 /// Multiplies the rows of `x`; `out` holds R·N values.
 #[inline(always)]

@@ -18,7 +18,14 @@
 mod normalize;
 #[cfg(feature = "std")]
 mod pack;
+#[cfg(any(not(feature = "std"), test))]
+mod small;
+#[cfg(any(not(feature = "std"), test))]
+mod small_tables;
+#[cfg(feature = "std")]
 mod tables;
+#[cfg(feature = "std")]
+mod trie;
 mod unicode;
 mod vocabulary;
 mod word;

@@ -9,8 +9,7 @@
 use core::ops::ControlFlow;
 
 use super::TokenizerConfig;
-use super::tables::RANKS;
-use super::unicode::{self, Decomposition, Entry, Kind, Record};
+use super::unicode::{self, Decomposition, Entry, Kind, RANKS, Record};
 
 /// Takes normalized characters. `source` is where the character they come from starts in the text,
 /// in bytes, and `width` how many bytes that has.
@@ -97,7 +96,7 @@ struct Normalizer<'t, R> {
 impl<R: Receiver> Normalizer<'_, R> {
     /// Handles the character at `at`, and returns where the next one to handle starts.
     fn beyond_ascii(&mut self, at: usize) -> ControlFlow<(), usize> {
-        let Some(c) = self.text[at..].chars().next() else {
+        let Some(c) = char_at(self.text, at) else {
             return ControlFlow::Break(());
         };
         let width = c.len_utf8();
@@ -119,7 +118,7 @@ impl<R: Receiver> Normalizer<'_, R> {
         if !self.config.strip_accents {
             self.put(c, record, at, width)?;
         } else if kind != Kind::Mark {
-            let decomposition = entry.decomposition(c);
+            let decomposition = unicode::decomposition(entry, c);
             for &part in decomposition.parts(&c) {
                 let whole = matches!(decomposition, Decomposition::None);
                 let record = if whole { record } else { unicode::record(part) };
@@ -175,7 +174,7 @@ impl<R: Receiver> Normalizer<'_, R> {
         for rank in (2..RANKS).step_by(2) {
             let mut count = run.clone().filter(|(_, _, record)| record.rank() < rank).count();
             let starter_char = starter.map(|at| first_char(text, at)).unwrap_or_default();
-            let starter_parts = Entry::of(starter_char).decomposition(starter_char);
+            let starter_parts = unicode::decomposition(Entry::of(starter_char), starter_char);
             let of_starter = starter_parts
                 .parts(&starter_char)
                 .iter()
@@ -194,7 +193,7 @@ impl<R: Receiver> Normalizer<'_, R> {
                     origins_passed += 1;
                     origin = origins.next().map_or(origin, |(at, ..)| at);
                 }
-                let width = text[origin..].chars().next().map_or(0, char::len_utf8);
+                let width = char_at(text, origin).map_or(0, char::len_utf8);
                 self.put(c, record, origin, width)?;
             }
         }
@@ -207,7 +206,11 @@ fn is_starter(record: Record) -> bool {
 }
 
 fn first_char(text: &str, at: usize) -> char {
-    text[at..].chars().next().unwrap_or_default()
+    char_at(text, at).unwrap_or_default()
+}
+
+fn char_at(text: &str, at: usize) -> Option<char> {
+    text.get(at..)?.chars().next()
 }
 
 /// The characters of `text[from..to]` that cleaning leaves, with their positions and records.
@@ -216,7 +219,8 @@ fn kept(
     from: usize,
     to: usize,
 ) -> impl DoubleEndedIterator<Item = (usize, char, Record)> + Clone + '_ {
-    text[from..to]
+    text.get(from..to)
+        .unwrap_or_default()
         .char_indices()
         .map(move |(at, c)| (from + at, c, unicode::record(c)))
         .filter(|(_, _, record)| record.kind() != Kind::Removed)

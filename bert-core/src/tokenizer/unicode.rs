@@ -1,9 +1,15 @@
-//! What BERT's normalizer does with one character, looked up in [`tables`].
+//! What BERT's normalizer does with one character, looked up in tables: a trie on a host, and where
+//! there is no `std` what takes a fifth of the flash. Both hold the same.
 //!
 //! The tables are made from the Unicode data of `tokenizers`, which is of Unicode 8 and 9: later
 //! characters are letters to it, and so to the models trained with it.
 
-use super::tables::{BRANCH, BRANCHES, DECOMPOSITIONS, LEAF, LEAVES, POOL, RECORDS, ROOTS};
+#[cfg(not(feature = "std"))]
+use super::small as lookup;
+#[cfg(feature = "std")]
+use super::trie as lookup;
+
+pub(super) use lookup::{Entry, RANKS};
 
 /// The part a character plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +28,9 @@ pub(super) enum Kind {
     Chinese,
 }
 
-/// Kind, rank and lower case of a character, in the bits that [`RECORDS`] describes.
+/// Kind of a character in bits 0..3, its rank in 3..8, its lower case minus itself in 8..32.
 #[derive(Clone, Copy)]
-pub(super) struct Record(u32);
+pub(super) struct Record(pub(super) u32);
 
 /// The lower case of U+0130 in a [`Record`]: it alone becomes two characters, `i` and U+0307.
 const DELTA_DOTTED_I: i32 = -0x80_0000;
@@ -66,61 +72,38 @@ pub(super) enum Decomposition {
     /// The character itself.
     None,
     /// One other character.
+    #[cfg(feature = "std")]
     One(char),
-    /// A few characters.
-    Pooled(&'static [char]),
-    /// The two or three letters of a Hangul syllable.
-    Hangul([char; 3], usize),
+    /// One to three characters.
+    Few([char; 3], usize),
 }
 
 impl Decomposition {
+    /// That of at most three parts.
+    #[cfg(feature = "std")]
+    pub(super) fn of(parts: &[char]) -> Self {
+        let mut few = ['\0'; 3];
+        few.iter_mut().zip(parts).for_each(|(place, part)| *place = *part);
+        Decomposition::Few(few, parts.len())
+    }
+
     /// The parts of `c`, whose decomposition this is.
     pub(super) fn parts<'s>(&'s self, c: &'s char) -> &'s [char] {
         match self {
             Decomposition::None => core::slice::from_ref(c),
+            #[cfg(feature = "std")]
             Decomposition::One(one) => core::slice::from_ref(one),
-            Decomposition::Pooled(parts) => parts,
-            Decomposition::Hangul(letters, count) => &letters[..*count],
+            Decomposition::Few(parts, count) => parts.get(..*count).unwrap_or_default(),
         }
     }
 }
 
-/// A character's position in [`RECORDS`] or, beyond it, in [`DECOMPOSITIONS`].
-#[derive(Clone, Copy)]
-pub(super) struct Entry(usize);
-
-impl Entry {
-    pub(super) fn of(c: char) -> Entry {
-        let point = c as usize;
-        let leaf = point / LEAF;
-        let branch = usize::from(ROOTS[leaf / BRANCH]);
-        let leaf = usize::from(BRANCHES[branch * BRANCH + leaf % BRANCH]);
-        Entry(usize::from(LEAVES[leaf * LEAF + point % LEAF]))
-    }
-
-    pub(super) fn record(self) -> Record {
-        match RECORDS.get(self.0) {
-            Some(&record) => Record(record),
-            None => Record(RECORDS[(DECOMPOSITIONS[self.0 - RECORDS.len()] >> 22) as usize]),
-        }
-    }
-
-    /// The decomposition of `c`, whose entry this is, and which is of any kind but [`Kind::Mark`],
-    /// [`Kind::Space`] and [`Kind::Removed`].
-    pub(super) fn decomposition(self, c: char) -> Decomposition {
-        if let '\u{AC00}'..='\u{D7A3}' = c {
-            return hangul(u32::from(c) - 0xAC00);
-        }
-        if self.0 < RECORDS.len() {
-            return Decomposition::None;
-        }
-        let entry = DECOMPOSITIONS[self.0 - RECORDS.len()];
-        let value = entry & ((1 << 21) - 1);
-        if entry & 1 << 21 == 0 {
-            return char::from_u32(value).map_or(Decomposition::None, Decomposition::One);
-        }
-        let start = (value >> 3) as usize;
-        Decomposition::Pooled(&POOL[start..start + (value & 7) as usize])
+/// The decomposition of `c`, whose entry is `entry`, and which is of any kind but [`Kind::Mark`],
+/// [`Kind::Space`] and [`Kind::Removed`].
+pub(super) fn decomposition(entry: Entry, c: char) -> Decomposition {
+    match c {
+        '\u{AC00}'..='\u{D7A3}' => hangul(u32::from(c) - 0xAC00),
+        _ => entry.decomposition(),
     }
 }
 
@@ -140,5 +123,5 @@ fn hangul(index: u32) -> Decomposition {
         letter(0x1161, index / TRAILING % VOWELS),
         letter(0x11A7, trailing),
     ];
-    Decomposition::Hangul(letters, if trailing == 0 { 2 } else { 3 })
+    Decomposition::Few(letters, if trailing == 0 { 2 } else { 3 })
 }

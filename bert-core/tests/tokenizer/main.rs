@@ -9,6 +9,7 @@ mod hugging_face;
 mod parity;
 #[path = "../common/hugging_face.rs"]
 mod reference;
+mod small_tables;
 mod tables;
 mod unicode;
 mod vocabulary;

@@ -1,4 +1,5 @@
-//! Makes `src/tokenizer/tables.rs`, and fails when the committed file is another one.
+//! Makes `src/tokenizer/tables.rs`, and fails when the committed file is another one; the small
+//! tables are made from the same in `small_tables.rs`.
 //!
 //! The Unicode data is the one `tokenizers` computes with: combining classes and decompositions of
 //! `unicode-normalization-alignments`, categories of `unicode_categories`, lower case and white
@@ -30,7 +31,7 @@ const KIND_MARK: u32 = 4;
 const KIND_CHINESE: u32 = 5;
 const RANK_SHIFT: u32 = 3;
 const RANKS_MAX: u32 = 31;
-const DELTA_SHIFT: u32 = 8;
+pub const DELTA_SHIFT: u32 = 8;
 /// U+0130 alone becomes two characters.
 const DELTA_DOTTED_I: i32 = -0x80_0000;
 
@@ -76,7 +77,7 @@ fn survives(c: char) -> bool {
 }
 
 /// Combining classes of the characters that stay when accents are stripped.
-fn surviving_classes() -> Vec<u8> {
+pub fn surviving_classes() -> Vec<u8> {
     let classes: BTreeSet<u8> = all_chars()
         .filter(|&c| survives(c) && !is_removed(c))
         .map(canonical_combining_class)
@@ -95,11 +96,11 @@ fn rank(class: u8, surviving: &[u8]) -> u32 {
     2 * below + 1 + u32::from(surviving.contains(&class))
 }
 
-fn all_chars() -> impl Iterator<Item = char> {
+pub fn all_chars() -> impl Iterator<Item = char> {
     (0..CODE_POINTS as u32).filter_map(char::from_u32)
 }
 
-fn record(c: char, surviving: &[u8]) -> u32 {
+pub fn record(c: char, surviving: &[u8]) -> u32 {
     if is_removed(c) {
         return KIND_REMOVED;
     }
@@ -149,6 +150,23 @@ fn check_decomposition(c: char, parts: &[char]) {
     }
 }
 
+/// What is left of a character's decomposition without the marks, if that is neither the character
+/// nor nothing. Hangul syllables are computed.
+pub fn decomposition(c: char) -> Option<Vec<char>> {
+    if is_removed(c) || c.is_whitespace() || is_hangul_syllable(c) {
+        return None;
+    }
+    let parts = decomposed(c);
+    check_decomposition(c, &parts);
+    let left: Vec<char> = parts.iter().copied().filter(|&d| survives(d)).collect();
+    if left.is_empty() || left == [c] {
+        assert_eq!(left.is_empty(), !survives(c), "{c:?} decomposes into marks only");
+        return None;
+    }
+    assert!(survives(c), "{c:?} is a mark and leaves {left:?}");
+    Some(left)
+}
+
 struct Tables {
     records: Vec<u32>,
     decompositions: Vec<u32>,
@@ -182,10 +200,16 @@ fn share<T: Copy + Eq + std::hash::Hash>(values: &[T], block: usize) -> (Vec<usi
     (positions, blocks)
 }
 
-fn tables() -> Tables {
-    let surviving = surviving_classes();
+/// Ranks of all classes.
+pub fn ranks(surviving: &[u8]) -> u32 {
     let ranks = 2 * surviving.len() as u32 + 1;
     assert!(ranks <= RANKS_MAX);
+    ranks
+}
+
+fn tables() -> Tables {
+    let surviving = surviving_classes();
+    let ranks = ranks(&surviving);
 
     // Surrogates cannot occur in a `str`; they get the first record.
     let mut records = vec![record('\u{378}', &surviving)];
@@ -201,17 +225,9 @@ fn tables() -> Tables {
             let Some(c) = char::from_u32(p as u32) else {
                 return plain;
             };
-            if is_removed(c) || c.is_whitespace() || is_hangul_syllable(c) {
+            let Some(left) = decomposition(c) else {
                 return plain;
-            }
-            let parts = decomposed(c);
-            check_decomposition(c, &parts);
-            let left: Vec<char> = parts.iter().copied().filter(|&d| survives(d)).collect();
-            if left.is_empty() || left == [c] {
-                assert_eq!(left.is_empty(), !survives(c), "{c:?} decomposes into marks only");
-                return plain;
-            }
-            assert!(survives(c), "{c:?} is a mark and leaves {left:?}");
+            };
             let target = match left[..] {
                 [one] => u32::from(one),
                 _ => {
@@ -221,7 +237,7 @@ fn tables() -> Tables {
                             pool.extend_from_slice(&left);
                             pool.len() - left.len()
                         });
-                    assert!(left.len() < 8);
+                    assert!(left.len() <= 3);
                     POOL_FLAG | (at << 3 | left.len()) as u32
                 }
             };
@@ -236,7 +252,7 @@ fn tables() -> Tables {
     Tables { records, decompositions, pool, roots: branch_of, branches, leaves, ranks }
 }
 
-fn array(out: &mut String, doc: &str, name: &str, kind: &str, items: &[String]) {
+pub fn array(out: &mut String, doc: &str, name: &str, kind: &str, items: &[String]) {
     write!(out, "\n/// {doc}\npub(super) static {name}: [{kind}; {}] = [", items.len()).unwrap();
     let mut width = 100;
     for item in items {
@@ -250,7 +266,7 @@ fn array(out: &mut String, doc: &str, name: &str, kind: &str, items: &[String]) 
     out.push_str("\n];\n");
 }
 
-fn strings<T: ToString>(items: &[T]) -> Vec<String> {
+pub fn strings<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
@@ -306,9 +322,6 @@ fn source(t: &Tables) -> String {
 fn tables_are_those_of_the_crates() {
     let tables = tables();
     let made = source(&tables);
-    if std::env::var_os("BERT_UPDATE_TABLES").is_some() {
-        std::fs::write(PATH, &made).unwrap();
-    }
     let index_bytes = if made.contains("ROOTS: [u8") { 1 } else { 2 };
     println!(
         "{} bytes: {} records, {} decompositions, {} pooled, {} roots, {} branches, {} leaves, {} ranks",
@@ -323,8 +336,17 @@ fn tables_are_those_of_the_crates() {
         tables.leaves.len() / LEAF,
         tables.ranks,
     );
+    committed_is(PATH, &made);
+}
+
+/// Fails if the file is another one; writes it first where that is asked.
+pub fn committed_is(path: &str, made: &str) {
+    if std::env::var_os("BERT_UPDATE_TABLES").is_some() {
+        std::fs::write(path, made).unwrap();
+    }
     // Compared without white space, so that formatting the file does no harm.
-    let squeezed = |s: &str| s.split_whitespace().collect::<String>().replace(",]", "]");
-    let committed = std::fs::read_to_string(PATH).unwrap();
-    assert!(squeezed(&committed) == squeezed(&made), "{PATH} differs; see the top of this test");
+    let squeezed =
+        |s: &str| s.split_whitespace().collect::<String>().replace(",]", "]").replace(",}", "}");
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert!(squeezed(&committed) == squeezed(made), "{path} differs; see the top of this test");
 }

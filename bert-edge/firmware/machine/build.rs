@@ -14,6 +14,7 @@ fn main() {
     println!("cargo::rustc-link-search={}", out.display());
     copy(&format!("machines/{}.x", variable("BERT_MACHINE")), out.join("memory.x"));
     copy("machines/model.x", out.join("model.x"));
+    copy("machines/device.x", out.join("device.x"));
 }
 
 fn variable(name: &str) -> String {

@@ -33,7 +33,8 @@ impl Firmware<'_> {
         command.args(["--manifest-path", self.manifest]);
         command.args(["--target", machine.target]).env("CARGO_TARGET_DIR", &place);
         command.env(self.image.0, self.image.1).env("BERT_MACHINE", machine.board);
-        command.env(variable(machine.target, "RUSTFLAGS"), machine.flags);
+        let flags = format!("{} {}", machine.flags, short_paths());
+        command.env(variable(machine.target, "RUSTFLAGS"), flags.trim());
         way.apply(&mut command, machine.target);
         shell::run(&mut command)?;
 
@@ -45,6 +46,17 @@ impl Firmware<'_> {
         fs::copy(&built, &file).with_context(|| format!("cannot copy {}", built.display()))?;
         Ok(file)
     }
+}
+
+/// Panics name files. Their paths are part of the image, which is to be as large on every machine.
+fn short_paths() -> String {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let registry = home.map(|home| home.join("registry/src"));
+    let folders = [Some(shell::root().to_path_buf()), registry].into_iter().flatten();
+    let options = folders.map(|folder| format!("--remap-path-prefix={}/=", folder.display()));
+    // Blanks part options here.
+    options.filter(|option| !option.contains(char::is_whitespace)).collect::<Vec<_>>().join(" ")
 }
 
 /// QEMU's plugin that counts instructions.

@@ -5,6 +5,7 @@
 
 use core::arch::aarch64::*;
 use core::arch::asm;
+use core::mem::MaybeUninit;
 
 use crate::arch::panels::Tile;
 use crate::format::{PANEL, QUAD};
@@ -50,8 +51,9 @@ impl Tile for Dotprod {
         stride: usize,
         panel: *const i8,
         quads: usize,
-        out: &mut [[i32; PANEL]; M],
+        out: &mut MaybeUninit<[[i32; PANEL]; M]>,
     ) {
+        let out = out.write([[0; PANEL]; M]);
         // SAFETY: as the caller says.
         unsafe {
             let mut sums = [[vdupq_n_s32(0); 4]; M];

@@ -5,6 +5,7 @@
 
 use core::arch::aarch64::*;
 use core::arch::asm;
+use core::mem::MaybeUninit;
 
 use super::dotprod::Dotprod;
 use crate::arch::panels::Tile;
@@ -39,13 +40,14 @@ impl Tile for I8mm {
         stride: usize,
         panel: *const i8,
         quads: usize,
-        out: &mut [[i32; PANEL]; M],
+        out: &mut MaybeUninit<[[i32; PANEL]; M]>,
     ) {
         if M == 1 {
             // A second row would be wasted.
             // SAFETY: as the caller says.
             return unsafe { Dotprod::sums::<M>(inputs, stride, panel, quads, out) };
         }
+        let out = out.write([[0; PANEL]; M]);
         // SAFETY: as the caller says.
         unsafe {
             for half in 0..2 {

@@ -3,6 +3,7 @@
 //! The two products that meet in i16 are at most 2 · 128 · 127 < 2¹⁵, since inputs are never −128.
 
 use core::arch::aarch64::*;
+use core::mem::MaybeUninit;
 
 use crate::arch::panels::Tile;
 use crate::format::{PANEL, QUAD};
@@ -25,8 +26,9 @@ impl Tile for Neon {
         stride: usize,
         panel: *const i8,
         quads: usize,
-        out: &mut [[i32; PANEL]; M],
+        out: &mut MaybeUninit<[[i32; PANEL]; M]>,
     ) {
+        let out = out.write([[0; PANEL]; M]);
         // SAFETY: as the caller says; every aarch64 with floats has NEON.
         unsafe {
             let mut sums = [[vdupq_n_s32(0); PAIRS]; M];

@@ -5,7 +5,12 @@
 //! predication, those beyond the last, so it reads nothing that is not there.
 
 use core::arch::asm;
+use core::hint::black_box;
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
+#[cfg(cortex_m_fpu)]
+use super::dsp;
 use crate::arch::panels::Tile;
 use crate::format::{PANEL, QUAD};
 
@@ -16,7 +21,8 @@ static PLACES: [u32; 4] = {
     [BACK, BACK + STEP, BACK + 2 * STEP, BACK + 3 * STEP]
 };
 
-pub(super) struct Helium;
+/// `Place` as that of [`dsp::Dsp`].
+pub struct Helium<Place = ()>(PhantomData<Place>);
 
 /// The sums of a channel and as many rows as there are sets of registers: the sum, which has to be in
 /// a register of an even number, the inputs, and where the inputs go.
@@ -51,10 +57,22 @@ macro_rules! channel {
     }};
 }
 
-impl Tile for Helium {
+impl<Place> Tile for Helium<Place> {
     const ROWS: usize = 4;
     // Loads take words at multiples of four.
     const ALIGN: usize = 4;
+
+    #[cfg(cortex_m_fpu)]
+    #[inline(always)]
+    fn scale(
+        out: &mut [f32; PANEL],
+        sums: &[i32; PANEL],
+        scale: f32,
+        scales: &[[u8; 4]; PANEL],
+        biases: &[[u8; 4]; PANEL],
+    ) {
+        dsp::scale::<Place>(out, sums, scale, scales, biases);
+    }
 
     #[inline(always)]
     unsafe fn sums<const M: usize>(
@@ -62,42 +80,59 @@ impl Tile for Helium {
         stride: usize,
         panel: *const i8,
         quads: usize,
-        out: &mut [[i32; PANEL]; M],
+        out: &mut MaybeUninit<[[i32; PANEL]; M]>,
     ) {
-        let at = |m: usize| inputs.wrapping_add(m * stride);
-        for n in 0..PANEL {
-            let weights = panel.wrapping_add(n * QUAD);
-            let mut put = |sums: &[i32]| {
-                for (row, sum) in out.iter_mut().zip(sums) {
-                    row[n] = *sum;
-                }
-            };
-            // SAFETY: as the caller says; d0 to d7 are q0 to q3.
-            unsafe {
-                match M {
-                    1 => put(&channel!(weights, quads, a "r0" "r1" "q2": at(0))),
-                    2 => put(&channel!(
-                        weights,
-                        quads,
-                        a "r0" "r1" "q2": at(0),
-                        b "r2" "r3" "q3": at(1)
-                    )),
-                    3 => put(&channel!(
-                        weights,
-                        quads,
-                        a "r0" "r1" "q2": at(0),
-                        b "r2" "r3" "q3": at(1),
-                        c "r4" "r5" "q2": at(2)
-                    )),
-                    _ => put(&channel!(
-                        weights,
-                        quads,
-                        a "r0" "r1" "q2": at(0),
-                        b "r2" "r3" "q3": at(1),
-                        c "r4" "r5" "q2": at(2),
-                        d "r8" "r9" "q3": at(3)
-                    )),
-                }
+        // SAFETY: as the caller says.
+        unsafe { self::sums::<Place, M>(inputs, stride, panel, quads, out.as_mut_ptr().cast()) }
+    }
+}
+
+/// As [`Tile::sums`]. One function for all who need so many rows: most of the code is this.
+///
+/// # Safety
+/// As there; there is room for the [`PANEL`] sums of M rows.
+#[inline(never)]
+unsafe fn sums<Place, const M: usize>(
+    inputs: *const i8,
+    stride: usize,
+    panel: *const i8,
+    quads: usize,
+    out: *mut i32,
+) {
+    let at = |m: usize| inputs.wrapping_add(m * stride);
+    for n in 0..black_box(PANEL) {
+        let weights = panel.wrapping_add(n * QUAD);
+        let put = |sums: &[i32]| {
+            for (row, sum) in sums.iter().enumerate() {
+                // SAFETY: there is room.
+                unsafe { out.add(row * PANEL + n).write(*sum) };
+            }
+        };
+        // SAFETY: as the caller says; d0 to d7 are q0 to q3.
+        unsafe {
+            match M {
+                1 => put(&channel!(weights, quads, a "r0" "r1" "q2": at(0))),
+                2 => put(&channel!(
+                    weights,
+                    quads,
+                    a "r0" "r1" "q2": at(0),
+                    b "r2" "r3" "q3": at(1)
+                )),
+                3 => put(&channel!(
+                    weights,
+                    quads,
+                    a "r0" "r1" "q2": at(0),
+                    b "r2" "r3" "q3": at(1),
+                    c "r4" "r5" "q2": at(2)
+                )),
+                _ => put(&channel!(
+                    weights,
+                    quads,
+                    a "r0" "r1" "q2": at(0),
+                    b "r2" "r3" "q3": at(1),
+                    c "r4" "r5" "q2": at(2),
+                    d "r8" "r9" "q3": at(3)
+                )),
             }
         }
     }

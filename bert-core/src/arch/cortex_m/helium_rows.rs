@@ -15,7 +15,7 @@ use crate::ops::{self, GROUP, SMALLEST};
 /// A subnormal value of a row that is not all zeros is rounded to 0 either way: it is at most 2⁻¹²⁶, and
 /// what it is multiplied with at most 127 / [`SMALLEST`].
 #[inline(always)]
-pub(super) fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
+pub fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
     let largest = f32::from_bits(largest_magnitude(x));
     // A row with a NaN, or of zeros.
     if !(SMALLEST..=f32::MAX).contains(&largest) {
@@ -52,7 +52,7 @@ pub(super) fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
 
 /// As [`ops::store_row`].
 #[inline(always)]
-pub(super) fn store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]) {
+pub fn store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]) {
     let groups = x.chunks(GROUP).zip(q.chunks_mut(GROUP));
     for ((x, q), scale) in groups.zip(scales) {
         *scale = quantize_row(x, q);
@@ -92,7 +92,7 @@ const STEP: usize = 8;
 /// difference from 1, and a sum of the polynomial is 0 or no less than its last bit. Other rows take the
 /// definition.
 #[inline(always)]
-pub(super) fn activate(x: &mut [f32], activation: Activation) {
+pub fn activate(x: &mut [f32], activation: Activation) {
     let (steps, rest) = x.as_chunks_mut::<STEP>();
     let least = f32::from_bits(67 << 23).to_bits();
     let most = f32::from_bits(187 << 23).to_bits();

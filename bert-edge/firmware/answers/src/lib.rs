@@ -11,7 +11,10 @@
 mod answer;
 #[cfg(feature = "std")]
 mod measure;
+mod print;
 mod program;
+#[cfg(feature = "std")]
+mod random;
 
 pub use answer::answer;
 /// For [`image!`], so that a firmware names the model once.
@@ -19,7 +22,10 @@ pub use answer::answer;
 pub use bert_core;
 #[cfg(feature = "std")]
 pub use measure::{Measured, macs, measured_texts};
+pub use print::{Print, number};
 pub use program::{Failure, Marks, run, start};
+#[cfg(feature = "std")]
+pub use random::random_model;
 
 /// A model file in an image, where weights can be read fast.
 #[repr(C, align(64))]
@@ -27,7 +33,7 @@ pub struct Aligned<T: ?Sized>(pub T);
 
 /// Puts the model file at `$path` and its scratch memory into a program: a module `image` with
 /// `model() -> &'static [u8]` and `scratch() -> Option<&'static mut [u8]>`, which gives the memory to
-/// the first who asks.
+/// the first who asks; `HEADS` is for [`start`] and [`answer`](answer()), the set of the model's head.
 ///
 /// The memory has exactly the size that the file asks for, found when the program is compiled. The
 /// linker puts the file beside the constants, or where its script has `$section`, and says so where
@@ -41,6 +47,8 @@ macro_rules! image {
             use $crate::bert_core::{Scratch, scratch_bytes_of};
 
             const FILE: &[u8] = include_bytes!($path);
+
+            pub const HEADS: u16 = $crate::bert_core::format::heads::of(FILE);
 
             // SAFETY: the linker script places the section in memory that holds nothing else.
             $(#[unsafe(link_section = $section)])?

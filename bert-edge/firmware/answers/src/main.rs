@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use bert_core::format::heads;
 use bert_core::{Model, ScratchVec};
-use bert_firmware::{measured_texts, run};
+use bert_firmware::{Marks, measured_texts, random_model, run};
 
-const USAGE: &str = "usage: bert-firmware run MODEL TEXT… | measured MODEL";
+const USAGE: &str = "usage: bert-firmware run MODEL TEXT… | measured MODEL | random MODEL PIECES";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let (file, done) = match arguments[..] {
         ["run", file, ref texts @ ..] => (file, answers(file, texts)),
         ["measured", file] => (file, measured(file)),
+        ["random", file, pieces] => (file, random(file, pieces)),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -35,7 +37,9 @@ fn answers(file: &str, texts: &[&str]) -> Result<(), String> {
     let model = Model::parse(&bytes).map_err(told)?;
     let mut scratch = ScratchVec::of(&model);
     let mut out = Text(io::stdout().lock());
-    run(&bytes, &mut scratch, texts.iter().copied(), (|| (), || ()), &mut out).map_err(told)
+    let marks: Marks = (|| (), || ());
+    run::<{ heads::ALL }>(&bytes, &mut scratch, texts.iter().copied(), marks, &mut out)
+        .map_err(told)
 }
 
 /// A line for each text that is measured: tokens, multiplications, text.
@@ -47,6 +51,12 @@ fn measured(file: &str) -> Result<(), String> {
         writeln!(out, "{} {} {}", text.tokens, text.macs, text.text).map_err(told)?;
     }
     Ok(())
+}
+
+/// Writes a model with random weights.
+fn random(file: &str, pieces: &str) -> Result<(), String> {
+    let pieces = pieces.parse().map_err(told)?;
+    std::fs::write(file, random_model(pieces).map_err(told)?).map_err(told)
 }
 
 fn told(error: impl fmt::Display) -> String {

@@ -8,10 +8,10 @@ use bert_core::{Config, Error, Head, Model, Pooling};
 /// The lengths that are measured, in tokens.
 const LENGTHS: [usize; 3] = [16, 32, 64];
 /// What the texts are made of, over and over.
-const WORDS: [&str; 12] =
+pub(crate) const WORDS: [&str; 12] =
     ["please", "turn", "on", "the", "lamp", "in", "the", "kitchen", "and", "play", "some", "music"];
 /// Short words for the last tokens; of the last no vocabulary knows a piece, so it is one `[UNK]`.
-const FILLERS: [&str; 4] = ["the", "a", ".", "\u{2603}"];
+pub(crate) const FILLERS: [&str; 4] = ["the", "a", ".", "\u{2603}"];
 
 /// A text for measuring.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,6 +12,8 @@
 
 mod marks;
 mod output;
+#[cfg(not(feature = "messages"))]
+mod panic;
 mod start {
     #[cfg(target_arch = "aarch64")]
     mod aarch64;
@@ -24,7 +26,7 @@ mod start {
 mod memory;
 
 pub use marks::MARKS;
-pub use output::{Out, arguments};
+pub use output::{Errors, Out, arguments};
 /// Prints a line to standard error.
 pub use semihosting::eprintln;
 
@@ -39,7 +41,9 @@ pub mod exit {
     pub const FAILED: i32 = 1;
     /// The arguments are wrong.
     pub const USAGE: i32 = 2;
-    /// A fault or trap of the processor; 101 is that of a panic.
+    /// A panic.
+    pub const PANIC: i32 = 101;
+    /// A fault or trap of the processor.
     pub const FAULT: i32 = 102;
 }
 

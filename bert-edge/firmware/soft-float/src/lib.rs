@@ -40,14 +40,17 @@ pub fn add(a: u32, b: u32) -> u32 {
         return add_rare(a, b);
     }
     let large = (a << 8 | SIGN) >> (31 - FRACTION - GUARD);
-    let other = (b << 8 | SIGN) >> (31 - FRACTION - GUARD);
+    let mut other = (b << 8 | SIGN) >> (31 - FRACTION - GUARD);
     let distance = exponent - small;
-    if distance > FRACTION + 2 {
+    if distance <= GUARD {
+        other >>= distance;
+    } else if distance > FRACTION + 2 {
         return a;
+    } else {
+        // What falls off leaves a bit, that it was there.
+        let kept = other >> distance;
+        other = kept | u32::from(kept << distance != other);
     }
-    // What falls off leaves a bit, that it was there.
-    let lost = other & ((1 << distance) - 1);
-    let other = other >> distance | u32::from(lost != 0);
     let mut sum;
     if (a ^ b) & SIGN == 0 {
         sum = large + other;
@@ -62,11 +65,12 @@ pub fn add(a: u32, b: u32) -> u32 {
         }
         while sum < TOP {
             sum <<= 1;
-            exponent -= 1;
-            if exponent == 0 {
-                // Subnormal, and exact: so near each other no bits of the smaller one fell off.
-                return a & SIGN | sum >> (GUARD + 1);
-            }
+            exponent = exponent.wrapping_sub(1);
+        }
+        let below = 0u32.wrapping_sub(exponent);
+        if below < 32 {
+            // Subnormal, and exact: so near each other no bits of the smaller one fell off.
+            return a & SIGN | sum >> (GUARD + 1 + below);
         }
     }
     a & SIGN | packed(exponent, sum, GUARD)
@@ -160,13 +164,18 @@ pub fn from_i32(x: i32) -> u32 {
         return 0;
     }
     let mut exponent = BIAS + 31;
-    // Halves, as far as there are zeros in front.
-    for step in [16, 8, 4, 2, 1] {
+    // Halves, as far as there are zeros in front. No loop: what is compiled for size would have one.
+    let mut halve = |step: u32| {
         if magnitude >> (32 - step) == 0 {
             magnitude <<= step;
             exponent -= step;
         }
-    }
+    };
+    halve(16);
+    halve(8);
+    halve(4);
+    halve(2);
+    halve(1);
     sign | packed(exponent, magnitude, 31 - FRACTION)
 }
 

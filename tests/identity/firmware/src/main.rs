@@ -5,6 +5,10 @@
 #![no_std]
 #![no_main]
 
+// Linked by name only: the compiler calls it for floats.
+#[cfg(target_arch = "riscv32")]
+use bert_soft_float as _;
+
 mod corpus;
 #[cfg(not(target_arch = "wasm32"))]
 mod program;

@@ -4,6 +4,8 @@
 #![allow(unsafe_code)]
 
 use bert_firmware::{Failure, answer, start};
+// Linked by name only: the compiler calls it for floats.
+use bert_soft_float as _;
 use esp_backtrace as _;
 use esp_hal::clock::CpuClock;
 use esp_hal::main;
@@ -32,10 +34,10 @@ fn main() -> ! {
 /// Proves the model, then answers the text and says how long that took.
 fn run() -> Result<(), Failure> {
     let scratch = image::scratch().unwrap_or_default();
-    let mut session = start(image::model(), scratch)?;
+    let mut session = start::<{ image::HEADS }>(image::model(), scratch)?;
     let mut lines = String::<ANSWER_BYTES>::new();
     let began = Instant::now();
-    answer(&mut session, TEXT, &mut lines)?;
+    answer::<{ image::HEADS }>(&mut session, TEXT, &mut lines)?;
     let took = began.elapsed();
     println!("{TEXT}");
     print!("{lines}");

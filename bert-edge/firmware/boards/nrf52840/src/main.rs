@@ -57,10 +57,10 @@ fn count_cycles(debug: &mut DCB, watch: &mut DWT) {
 /// Proves the model, then answers the text and says how long that took.
 fn run(serial: &mut impl Write) -> Result<(), Failure> {
     let scratch = image::scratch().unwrap_or_default();
-    let mut session = start(image::model(), scratch)?;
+    let mut session = start::<{ image::HEADS }>(image::model(), scratch)?;
     let mut lines = String::<ANSWER_BYTES>::new();
     let began = DWT::cycle_count();
-    answer(&mut session, TEXT, &mut lines)?;
+    answer::<{ image::HEADS }>(&mut session, TEXT, &mut lines)?;
     let cycles = DWT::cycle_count().wrapping_sub(began);
     write!(serial, "{TEXT}\r\n")?;
     for line in lines.lines() {

@@ -3,10 +3,11 @@
 
 use core::arch::asm;
 
-use semihosting::{eprintln, process};
+use semihosting::process;
 
 use crate::exit::FAULT;
 use crate::memory::{PAINT, stack};
+use crate::output::fault;
 
 /// Bytes below the stack pointer that the painter may itself be using.
 const PAINTER_BYTES: usize = 256;
@@ -33,6 +34,6 @@ fn paint_stack() {
 // SAFETY: nothing else has the name.
 #[unsafe(no_mangle)]
 extern "C" fn ExceptionHandler(frame: &riscv_rt::TrapFrame) -> ! {
-    eprintln!("firmware: exception, called from {:#010x}", frame.ra);
+    fault("exception", &[0, frame.ra as u32]);
     process::exit(FAULT)
 }
