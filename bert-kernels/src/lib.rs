@@ -11,6 +11,7 @@
 // over slices and a short-circuit `&&` before an access are not what they are on the host.
 #![allow(clippy::assign_op_pattern, clippy::needless_range_loop, clippy::collapsible_if)]
 
+mod amd_tile;
 mod async_copy;
 mod buffer;
 #[cfg(feature = "cases")]
@@ -20,6 +21,7 @@ mod error;
 mod exp2;
 mod lanes;
 pub mod math;
+mod matrix_core;
 #[cfg(feature = "nccl")]
 mod nccl;
 #[cfg(feature = "offline")]
@@ -32,6 +34,7 @@ mod tensor_tile;
 pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
 pub use context::{Context, DeviceShape, MemoryPeak};
 pub use error::KernelError;
+pub use matrix_core::MatrixCore;
 #[cfg(feature = "nccl")]
 pub use nccl::{NCCL_ID_WORDS, Nccl};
 pub use profile::{KernelTime, Profile};

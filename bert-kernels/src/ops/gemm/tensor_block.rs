@@ -1,6 +1,8 @@
 //! How a cube of the tensor-core path is laid over C, and which one suits a product.
 
-use crate::tensor_tile::{LANES, Stage};
+use crate::MatrixCore;
+use crate::amd_tile::Operand;
+use crate::tensor_tile::{CHUNK, M, Stage};
 
 /// A cube's tile of C and how it is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,9 +17,22 @@ pub(crate) struct TensorBlock {
     pub(crate) stages: usize,
     /// Planes below each other and side by side.
     pub(crate) planes: (usize, usize),
+    /// What multiplies.
+    pub(crate) core: MatrixCore,
 }
 
 impl TensorBlock {
+    /// The same tile on other matrix cores. Those of AMD load one step ahead; planes of RDNA, half as
+    /// many units as CDNA's, halve what each of them sums up in a large tile.
+    pub(crate) fn on(self, core: MatrixCore) -> Self {
+        let (stages, planes) = match core {
+            MatrixCore::Mma => (self.stages, self.planes),
+            MatrixCore::Mfma => (2, self.planes),
+            MatrixCore::Wmma => (2, (2, (self.columns / 32).max(1))),
+        };
+        Self { stages, planes, core, ..self }
+    }
+
     pub(crate) fn plane_rows(&self) -> usize {
         self.rows / self.planes.0
     }
@@ -27,7 +42,7 @@ impl TensorBlock {
     }
 
     pub(crate) fn units(&self) -> usize {
-        self.planes.0 * self.planes.1 * LANES
+        self.planes.0 * self.planes.1 * self.core.lanes()
     }
 
     pub(crate) fn a_stage(&self, k_contiguous: bool) -> Stage {
@@ -37,16 +52,31 @@ impl TensorBlock {
     pub(crate) fn b_stage(&self, k_contiguous: bool) -> Stage {
         Stage { outer: self.columns, depth: self.depth, k_contiguous }
     }
+
+    /// A plane's part of an operand on AMD's cores, `outer` rows of A or columns of B.
+    pub(crate) fn operand(&self, stage: Stage, outer: usize) -> Operand {
+        Operand { stage, fragments: outer / M, core: self.core }
+    }
+
+    /// Chunks of a stage that each unit brings.
+    pub(crate) fn copies(&self, stage: Stage) -> usize {
+        stage.elements() / CHUNK / self.units()
+    }
 }
 
 /// Planes of 64 × 64, whose fragments are read from shared memory for 32 operations a byte; 128
 /// accumulators a unit leave room for two cubes on a multiprocessor of Hopper; Ampere's shared memory
 /// holds one.
-const LARGE: TensorBlock =
-    TensorBlock { rows: 128, columns: 128, depth: 32, stages: 4, planes: (2, 2) };
+const LARGE: TensorBlock = TensorBlock {
+    rows: 128,
+    columns: 128,
+    depth: 32,
+    stages: 4,
+    planes: (2, 2),
+    core: MatrixCore::Mma,
+};
 /// Planes of 32 × 32: half as many operations a byte, but four times as many cubes.
-const SMALL: TensorBlock =
-    TensorBlock { rows: 64, columns: 64, depth: 32, stages: 4, planes: (2, 2) };
+const SMALL: TensorBlock = TensorBlock { rows: 64, columns: 64, ..LARGE };
 /// With fewer large tiles than a large GPU has multiprocessors, most of them would be idle.
 const FEW_TILES: usize = 128;
 /// Cubes that a large GPU runs at once, two on each multiprocessor.

@@ -1,0 +1,153 @@
+//! Which matrix instructions a device has, and AMD's: MFMA of CDNA 2 and 3, WMMA of RDNA 3.
+//!
+//! CubeCL's LLVM back end has WMMA, with fragments that are read an element at a time, and no MFMA.
+//! This is an operation of our own in CubeCL's language, as in [`async_copy`](crate::async_copy); its
+//! fragments are registers of two elements, which [`amd_tile`](crate::amd_tile) brings from shared
+//! memory. NVIDIA's is CubeCL's, see [`tensor_tile`](crate::tensor_tile).
+//!
+//! Source: AMD Instinct MI300 and RDNA3 Instruction Set Architecture, "Matrix Arithmetic Instructions" and
+//! "Wave Matrix Multiply Accumulate".
+
+// The macro makes accessors that nobody calls.
+#![allow(dead_code)]
+
+use cubecl::features::MmaConfig;
+use cubecl::intrinsic;
+use cubecl::ir::attributes::BoolAttr;
+use cubecl::ir::interfaces::TypedExt;
+use cubecl::ir::prelude::*;
+use cubecl::ir::{CanMaterialize, DeviceProperties, ElemType, FloatKind, Pure};
+use cubecl::prelude::*;
+
+/// Matrix instructions of a plane that multiply bf16 or f16 into f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MatrixCore {
+    /// `mma.sync`, with operands that `ldmatrix` and asynchronous copies bring: NVIDIA since Ampere,
+    /// through CubeCL's LLVM back end.
+    Mma,
+    /// `v_mfma`, planes of 64: AMD CDNA 2 and 3 (MI200, MI300).
+    Mfma,
+    /// `v_wmma`, planes of 32, with operands that both halves of a plane hold: AMD RDNA 3.
+    Wmma,
+}
+
+impl MatrixCore {
+    /// The one that a device has.
+    pub(crate) fn of(properties: &DeviceProperties) -> Option<Self> {
+        // The architecture ends what a runtime compiles for, with features of the chip after a colon:
+        // `hip-kernel_gfx942:sramecc+:xnack-`.
+        let compiled_for = properties.identity.fingerprint.rsplit('_').next().unwrap_or_default();
+        let architecture = compiled_for.split(':').next().unwrap_or_default();
+        let is_one_of = |names: &[&str]| names.iter().any(|name| architecture.starts_with(name));
+        if is_one_of(&["gfx90a", "gfx94"]) {
+            Some(Self::Mfma)
+        } else if is_one_of(&["gfx110", "gfx115"]) {
+            Some(Self::Wmma)
+        } else {
+            has_mma(&properties.features).then_some(Self::Mma)
+        }
+    }
+
+    /// Units of a plane.
+    pub(crate) const fn lanes(self) -> usize {
+        match self {
+            Self::Mma | Self::Wmma => 32,
+            Self::Mfma => 64,
+        }
+    }
+}
+
+fn has_mma(features: &cubecl::features::Features) -> bool {
+    let matmul = &features.matmul;
+    let multiplies = |kind| {
+        let narrow = ElemType::Float(kind);
+        let cd_type = ElemType::Float(FloatKind::F32);
+        let product = MmaConfig { a_type: narrow, b_type: narrow, cd_type, m: 16, n: 8, k: 16 };
+        matmul.mma.contains(&product) && matmul.ldmatrix.contains(&narrow)
+    };
+    // The C++ back end has CubeCL's own asynchronous copies, and does not know ours.
+    multiplies(FloatKind::BF16) && multiplies(FloatKind::F16) && !features.copy_async
+}
+
+/// Adds the 16 × 16 × 16 product of two fragments to the accumulators of a plane.
+#[cube_op(name = "bert.multiply_fragments")]
+#[result_ty(same_as = sums)]
+#[op_traits(Pure, CanMaterialize)]
+struct MultiplyOp {
+    a: Value,
+    b: Value,
+    sums: Value,
+    /// WMMA, else MFMA.
+    wmma: BoolAttr,
+    /// f16, else bf16.
+    half: BoolAttr,
+}
+
+/// `sums` and the product of two fragments of AMD's instructions, whose registers hold two elements of
+/// type `E`. All units of the plane take part.
+#[cube]
+pub(crate) fn multiply_fragments<E: Float, NF: Size, NS: Size>(
+    a: Vector<u32, NF>,
+    b: Vector<u32, NF>,
+    sums: Vector<f32, NS>,
+    #[comptime] core: MatrixCore,
+) -> Vector<f32, NS> {
+    intrinsic!(|scope| {
+        let half = E::__expand_as_type(scope).is_float16(scope.ctx());
+        let wmma = core == MatrixCore::Wmma;
+        let (a, b) = (a.read_value(scope), b.read_value(scope));
+        let sums = sums.read_value(scope);
+        let op = MultiplyOp::new(scope.ctx_mut(), a, b, sums, wmma, half);
+        scope.register_with_result(&op).into()
+    })
+}
+
+/// What LLVM makes of it.
+#[cfg(any(feature = "hip", feature = "offline"))]
+mod lowering {
+    use cubecl_llvm::shared::to_llvm::prelude::*;
+
+    use super::MultiplyOp;
+
+    #[op_interface_impl]
+    impl ToLLVMDialect for MultiplyOp {
+        fn rewrite(
+            &self,
+            ctx: &mut Context,
+            rewriter: &mut DialectConversionRewriter,
+            _operands_info: &OperandsInfo,
+        ) -> Result<()> {
+            let (wmma, half) = (self.wmma(ctx).0, self.half(ctx).0);
+            // The intrinsics of bf16 take its bits.
+            let element: TypeHandle = match half {
+                true => FP16Type::get(ctx).into(),
+                false => IntegerType::get(ctx, 16, Signedness::Signless).into(),
+            };
+            let elements = if wmma { 16 } else { 4 };
+            let fragment: TypeHandle =
+                LlvmVectorType::get(ctx, element, elements, VectorTypeKind::Fixed).into();
+            let mut args = Vec::new();
+            for operand in [self.a(ctx), self.b(ctx)] {
+                let cast = llvm::BitcastOp::new(ctx, operand, fragment);
+                args.push(insert(ctx, rewriter, &cast));
+            }
+            let sums = self.sums(ctx);
+            args.push(sums);
+            let name = match (wmma, half) {
+                (true, true) => "llvm.amdgcn.wmma.f32.16x16x16.f16.v8f32.v16f16",
+                (true, false) => "llvm.amdgcn.wmma.f32.16x16x16.bf16.v8f32.v16i16",
+                (false, true) => "llvm.amdgcn.mfma.f32.16x16x16f16",
+                (false, false) => "llvm.amdgcn.mfma.f32.16x16x16bf16.1k",
+            };
+            if !wmma {
+                // No lane of A or B is broadcast to others.
+                args.extend((0..3).map(|_| insert_i32_const(ctx, rewriter, 0)).collect::<Vec<_>>());
+            }
+            let ty = sums.get_type(ctx);
+            let call = call_op(ctx, name, ty, args);
+            rewriter.insert_op(ctx, &call);
+            rewriter.replace_operation(ctx, self.get_operation(), call.get_operation());
+            Ok(())
+        }
+    }
+}
