@@ -15,8 +15,9 @@ use cubecl::features::MmaConfig;
 use cubecl::intrinsic;
 use cubecl::ir::attributes::BoolAttr;
 use cubecl::ir::interfaces::TypedExt;
+use cubecl::ir::interfaces::side_effects::{MemoryEffect, MemoryEffectsOp};
 use cubecl::ir::prelude::*;
-use cubecl::ir::{CanMaterialize, DeviceProperties, ElemType, FloatKind, Pure};
+use cubecl::ir::{CanMaterialize, DeviceProperties, ElemType, FloatKind, HasSideEffects, Pure};
 use cubecl::prelude::*;
 
 /// Matrix instructions of a plane that multiply bf16 or f16 into f32.
@@ -83,6 +84,28 @@ struct MultiplyOp {
     half: BoolAttr,
 }
 
+/// What comes before stays before, and what comes after stays after.
+#[cube_op(name = "bert.keep_order")]
+#[result_ty(none)]
+#[op_traits(CanMaterialize, HasSideEffects)]
+struct KeepOrderOp {}
+
+#[op_interface_impl]
+impl MemoryEffectsOp for KeepOrderOp {
+    fn memory_effects(&self, _ctx: &Context) -> Vec<MemoryEffect> {
+        vec![]
+    }
+}
+
+/// Keeps AMD's compiler from moving instructions across. It likes to use what was loaded as early as it
+/// can, and waits for it where other products could run.
+#[cube]
+pub(crate) fn keep_order() {
+    intrinsic!(|scope| {
+        scope.register(&KeepOrderOp::new(scope.ctx_mut()));
+    })
+}
+
 /// `sums` and the product of two fragments of AMD's instructions, whose registers hold two elements of
 /// type `E`. All units of the plane take part.
 #[cube]
@@ -107,7 +130,25 @@ pub(crate) fn multiply_fragments<E: Float, NF: Size, NS: Size>(
 mod lowering {
     use cubecl_llvm::shared::to_llvm::prelude::*;
 
-    use super::MultiplyOp;
+    use super::{KeepOrderOp, MultiplyOp};
+
+    #[op_interface_impl]
+    impl ToLLVMDialect for KeepOrderOp {
+        fn rewrite(
+            &self,
+            ctx: &mut Context,
+            rewriter: &mut DialectConversionRewriter,
+            _operands_info: &OperandsInfo,
+        ) -> Result<()> {
+            // No kind of instruction may pass.
+            let none = insert_i32_const(ctx, rewriter, 0);
+            let void = VoidType::get(ctx).into();
+            let call = call_op(ctx, "llvm.amdgcn.sched.barrier", void, vec![none]);
+            rewriter.insert_op(ctx, &call);
+            rewriter.erase_operation(ctx, self.get_operation());
+            Ok(())
+        }
+    }
 
     #[op_interface_impl]
     impl ToLLVMDialect for MultiplyOp {

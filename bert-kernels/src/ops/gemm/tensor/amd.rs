@@ -11,11 +11,11 @@ use cubecl::prelude::*;
 
 use super::super::epilogue::Finish;
 use super::super::tensor_block::TensorBlock;
-use super::{Part, piece_at, store_rows, this_plane};
+use super::{Part, TileAt, piece_at, store_rows, this_plane, tile_of};
 use crate::amd_tile::{
     Operand, PRODUCTS, Words, chunk_place, lane_places, load_fragments, outer_of, sum_row,
 };
-use crate::matrix_core::multiply_fragments;
+use crate::matrix_core::{keep_order, multiply_fragments};
 use crate::tensor_tile::{CHUNK, M, Stage};
 
 /// This cube's tile of C, or its part of the sum.
@@ -56,25 +56,32 @@ pub(super) fn multiply<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
         acc[i] = Vector::new(0.0);
     }
 
-    let mut a_held = Array::<Vector<u32, Words>>::new(comptime!(a_chunks / block.units()));
-    let mut b_held = Array::<Vector<u32, Words>>::new(comptime!(b_chunks / block.units()));
-    let (row, column) = (part.first_row, part.first_column);
-    let (m, n, k_end) = (part.m, part.n, part.k_end);
-    let (a_stride, b_stride) = (part.a_stride, part.b_stride);
+    let a_lanes = NA::value();
+    let b_lanes = NB::value();
+    let mut a_held =
+        Array::<Vector<E, NA>>::new(comptime!(block.copies(a_stage) * CHUNK / a_lanes));
+    let mut b_held =
+        Array::<Vector<E, NB>>::new(comptime!(block.copies(b_stage) * CHUNK / b_lanes));
     let mut read = 0usize.runtime();
     let mut write = stage_chunks.runtime();
-    fetch::<E, NA>(a, &mut a_held, row, m, part.k_first, k_end, a_stride, a_stage, block);
-    fetch::<E, NB>(b, &mut b_held, column, n, part.k_first, k_end, b_stride, b_stage, block);
-    put(&mut shared, read, &a_held, a_stage, block);
-    put(&mut shared, read + a_chunks, &b_held, b_stage, block);
+    let a_tile = tile_of(part.first_row, part.m, part.k_first, part.k_end, part.a_stride);
+    let b_tile = tile_of(part.first_column, part.n, part.k_first, part.k_end, part.b_stride);
+    fetch::<E, NA>(a, &mut a_held, &a_tile, a_stage, block);
+    fetch::<E, NB>(b, &mut b_held, &b_tile, b_stage, block);
+    put::<E, NA>(&mut shared, read, &a_held, &a_tile, a_stage, block);
+    put::<E, NB>(&mut shared, read + a_chunks, &b_held, &b_tile, b_stage, block);
     sync_cube();
-    for step in 1..(k_end - part.k_first).div_ceil(block.depth) {
+    for step in 1..(part.k_end - part.k_first).div_ceil(block.depth) {
         let k_at = part.k_first + step * block.depth;
-        fetch::<E, NA>(a, &mut a_held, row, m, k_at, k_end, a_stride, a_stage, block);
-        fetch::<E, NB>(b, &mut b_held, column, n, k_at, k_end, b_stride, b_stage, block);
+        let a_tile = tile_of(part.first_row, part.m, k_at, part.k_end, part.a_stride);
+        let b_tile = tile_of(part.first_column, part.n, k_at, part.k_end, part.b_stride);
+        fetch::<E, NA>(a, &mut a_held, &a_tile, a_stage, block);
+        fetch::<E, NB>(b, &mut b_held, &b_tile, b_stage, block);
+        keep_order();
         multiply_stage::<E, NF, NS>(&shared, read, &a_places, &b_places, &mut acc, of_a, of_b);
-        put(&mut shared, write, &a_held, a_stage, block);
-        put(&mut shared, write + a_chunks, &b_held, b_stage, block);
+        keep_order();
+        put::<E, NA>(&mut shared, write, &a_held, &a_tile, a_stage, block);
+        put::<E, NB>(&mut shared, write + a_chunks, &b_held, &b_tile, b_stage, block);
         // What was written is there for everybody, and everybody is done with what was read.
         sync_cube();
         read = stage_chunks - read;
@@ -117,16 +124,38 @@ fn pitch(block: TensorBlock) -> usize {
     block.plane_columns() + 16
 }
 
-/// This unit's share of a stage of an operand from (`first_outer`, `first_k`), in registers.
+/// Loads this unit's share of a tile, whatever lies past an edge.
 #[cube]
 fn fetch<E: Float, L: Size>(
     source: &[Vector<E, L>],
-    held: &mut Array<Vector<u32, Words>>,
-    first_outer: usize,
-    outer_end: usize,
-    first_k: usize,
-    k_end: usize,
-    stride: usize,
+    held: &mut Array<Vector<E, L>>,
+    tile: &TileAt,
+    #[comptime] stage: Stage,
+    #[comptime] block: TensorBlock,
+) {
+    let lanes = L::value();
+    let pieces = comptime!(CHUNK / lanes);
+    #[unroll]
+    for copy in 0..comptime!(block.copies(stage)) {
+        let (row, chunk) = chunk_of_unit(copy, stage, block);
+        #[unroll]
+        for piece in 0..pieces {
+            let inner = chunk * comptime!(CHUNK) + comptime!(piece * lanes);
+            let found = piece_at(row, inner, tile, stage);
+            held[comptime!(copy * pieces + piece)] =
+                source[select(found.inside, found.at / lanes, 0usize.runtime())];
+        }
+    }
+}
+
+/// Puts what [`fetch`] brought to the stage that begins at chunk `first`; what lies past an edge becomes
+/// zeros.
+#[cube]
+fn put<E: Float, L: Size>(
+    shared: &mut Shared<[Vector<u32, Words>]>,
+    first: usize,
+    held: &Array<Vector<E, L>>,
+    tile: &TileAt,
     #[comptime] stage: Stage,
     #[comptime] block: TensorBlock,
 ) {
@@ -139,8 +168,8 @@ fn fetch<E: Float, L: Size>(
         #[unroll]
         for piece in 0..pieces {
             let inner = chunk * comptime!(CHUNK) + comptime!(piece * lanes);
-            let found = piece_at(row, inner, first_outer, outer_end, first_k, k_end, stride, stage);
-            let value = source[select(found.inside, found.at / lanes, 0usize.runtime())];
+            let found = piece_at(row, inner, tile, stage);
+            let value = held[comptime!(copy * pieces + piece)];
             if comptime!(lanes == 1) {
                 let half = u32::cast_from(u16::reinterpret(value.extract(0usize)));
                 let half = select(found.inside, half, 0u32.runtime());
@@ -160,23 +189,7 @@ fn fetch<E: Float, L: Size>(
                 }
             }
         }
-        held[copy] = words;
-    }
-}
-
-/// Puts what [`fetch`] brought to the stage that begins at chunk `first`.
-#[cube]
-fn put(
-    shared: &mut Shared<[Vector<u32, Words>]>,
-    first: usize,
-    held: &Array<Vector<u32, Words>>,
-    #[comptime] stage: Stage,
-    #[comptime] block: TensorBlock,
-) {
-    #[unroll]
-    for copy in 0..comptime!(block.copies(stage)) {
-        let (row, chunk) = chunk_of_unit(copy, stage, block);
-        shared[first + chunk_place(row, chunk, stage)] = held[copy];
+        shared[first + chunk_place(row, chunk, stage)] = words;
     }
 }
 

@@ -122,7 +122,25 @@ fn this_plane(#[comptime] block: TensorBlock) -> usize {
     UNIT_POS as usize / comptime!(block.core.lanes())
 }
 
-/// Neighbours of a stage as they lie in the matrix.
+/// Where a tile of an operand lies that a stage takes.
+#[derive(CubeType)]
+struct TileAt {
+    /// First row of A (or column of B), and how many there are.
+    outer: usize,
+    outer_end: usize,
+    /// First step of k, and the first that is not summed up.
+    k: usize,
+    k_end: usize,
+    /// Elements from a row of the matrix to the next.
+    stride: usize,
+}
+
+#[cube]
+fn tile_of(outer: usize, outer_end: usize, k: usize, k_end: usize, stride: usize) -> TileAt {
+    TileAt { outer, outer_end, k, k_end, stride }
+}
+
+/// Neighbours of a tile as they lie in the matrix.
 #[derive(CubeType)]
 struct Piece {
     /// The first element.
@@ -132,31 +150,22 @@ struct Piece {
     left: usize,
 }
 
-/// What element `inner` of row `row` of a stage begins, that begins at (`first_outer`, `first_k`).
+/// What element `inner` of row `row` of a stage begins.
 #[cube]
-fn piece_at(
-    row: usize,
-    inner: usize,
-    first_outer: usize,
-    outer_end: usize,
-    first_k: usize,
-    k_end: usize,
-    stride: usize,
-    #[comptime] stage: Stage,
-) -> Piece {
+fn piece_at(row: usize, inner: usize, tile: &TileAt, #[comptime] stage: Stage) -> Piece {
     if comptime!(stage.k_contiguous) {
-        let (outer, depth) = (first_outer + row, first_k + inner);
+        let (outer, k) = (tile.outer + row, tile.k + inner);
         Piece {
-            at: outer * stride + depth,
-            inside: outer < outer_end && depth < k_end,
-            left: k_end - depth,
+            at: outer * tile.stride + k,
+            inside: outer < tile.outer_end && k < tile.k_end,
+            left: tile.k_end - k,
         }
     } else {
-        let (outer, depth) = (first_outer + inner, first_k + row);
+        let (outer, k) = (tile.outer + inner, tile.k + row);
         Piece {
-            at: depth * stride + outer,
-            inside: outer < outer_end && depth < k_end,
-            left: outer_end - outer,
+            at: k * tile.stride + outer,
+            inside: outer < tile.outer_end && k < tile.k_end,
+            left: tile.outer_end - outer,
         }
     }
 }

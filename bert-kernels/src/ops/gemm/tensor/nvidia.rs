@@ -9,7 +9,7 @@ use cubecl::prelude::*;
 
 use super::super::epilogue::Finish;
 use super::super::tensor_block::TensorBlock;
-use super::{Part, piece_at, store_rows, this_plane};
+use super::{Part, TileAt, piece_at, store_rows, this_plane, tile_of};
 use crate::async_copy::{commit_copies, copy_async, wait_copies};
 use crate::tensor_tile::{
     self as tile, CHUNK, Pair, Stage, accumulator_column, accumulator_row, across, chunk_at,
@@ -202,24 +202,19 @@ fn fill_both<E: Float, NA: Size, NB: Size>(
     #[comptime] b_stage: Stage,
     #[comptime] block: TensorBlock,
 ) {
-    let k_end = part.k_end;
-    let (row, rows, stride) = (part.first_row, part.m, part.a_stride);
-    fill::<E, NA>(a, a_shared, slot, row, rows, k_at, k_end, stride, a_stage, block);
-    let (column, columns, stride) = (part.first_column, part.n, part.b_stride);
-    fill::<E, NB>(b, b_shared, slot, column, columns, k_at, k_end, stride, b_stage, block);
+    let a_tile = tile_of(part.first_row, part.m, k_at, part.k_end, part.a_stride);
+    fill::<E, NA>(a, a_shared, slot, &a_tile, a_stage, block);
+    let b_tile = tile_of(part.first_column, part.n, k_at, part.k_end, part.b_stride);
+    fill::<E, NB>(b, b_shared, slot, &b_tile, b_stage, block);
 }
 
-/// This unit's share of the copies that fill one stage of an operand from (`first_outer`, `first_k`).
+/// This unit's share of the copies that fill one stage of an operand.
 #[cube]
 fn fill<E: Float, L: Size>(
     source: &[Vector<E, L>],
     shared: &mut Shared<[E]>,
     slot: usize,
-    first_outer: usize,
-    outer_end: usize,
-    first_k: usize,
-    k_end: usize,
-    stride: usize,
+    tile: &TileAt,
     #[comptime] stage: Stage,
     #[comptime] block: TensorBlock,
 ) {
@@ -231,7 +226,7 @@ fn fill<E: Float, L: Size>(
         let item = UNIT_POS as usize + comptime!(copy * block.units());
         let row = item / pieces;
         let inner = item % pieces * lanes;
-        let piece = piece_at(row, inner, first_outer, outer_end, first_k, k_end, stride, stage);
+        let piece = piece_at(row, inner, tile, stage);
         let at = select(piece.inside, piece.at / lanes, 0usize.runtime());
         let to = slot * comptime!(stage.elements())
             + chunk_at(row, inner / comptime!(CHUNK), stage)
