@@ -206,3 +206,193 @@ pub(crate) fn load_fragments<NF: Size>(
     }
     fragments
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CORES: [MatrixCore; 2] = [MatrixCore::Mfma, MatrixCore::Wmma];
+
+    /// Both operands of both blocks, in either layout, on either core.
+    fn operands() -> Vec<Operand> {
+        let mut operands = Vec::new();
+        for (outer, spans) in [(64, vec![32]), (128, vec![64, 32])] {
+            for (span, k_contiguous) in
+                spans.into_iter().flat_map(|span| [(span, false), (span, true)])
+            {
+                for core in CORES {
+                    let stage = Stage { outer, depth: DEPTH, k_contiguous };
+                    operands.push(Operand { stage, fragments: span / M, core });
+                }
+            }
+        }
+        operands
+    }
+
+    #[test]
+    fn accumulators_are_those_of_the_instruction() {
+        for core in CORES {
+            let mut seen = [[false; M]; M];
+            for lane in 0..core.lanes() {
+                for sum in 0..core.sums() {
+                    let row = match core {
+                        MatrixCore::Mfma => 4 * (lane / 16) + sum,
+                        _ => 2 * sum + lane / 16,
+                    };
+                    assert_eq!(sum_row(lane, sum, core), row);
+                    assert!(!std::mem::replace(&mut seen[row][lane % M], true));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_fragments_fill_the_plane() {
+        for of in operands() {
+            let mut rows: Vec<usize> = (0..of.fragments)
+                .flat_map(|fragment| (0..M).map(move |index| outer_of(index, fragment, of)))
+                .collect();
+            rows.sort_unstable();
+            assert_eq!(rows, (0..of.fragments * M).collect::<Vec<_>>(), "{of:?}");
+        }
+    }
+
+    /// Lanes that shared memory serves at once in a read of `bytes` each. MI300 reads 16 bytes of eight
+    /// lanes in an order of its own (AMD ROCm blogs, "Avoiding LDS Bank Conflicts on AMD GPUs Using
+    /// CK-Tile Framework"); otherwise 128 bytes of neighbouring lanes.
+    fn served_at_once(core: MatrixCore, bytes: usize) -> Vec<Vec<usize>> {
+        if core == MatrixCore::Mfma && bytes == 16 {
+            let firsts = [(0, 20), (4, 16), (8, 28), (12, 24)];
+            let lanes = |(a, b): (usize, usize), half| {
+                (a..a + 4).chain(b..b + 4).map(|lane| lane + half).collect()
+            };
+            return [0, 32].into_iter().flat_map(|half| firsts.map(|f| lanes(f, half))).collect();
+        }
+        let lanes: Vec<usize> = (0..core.lanes()).collect();
+        lanes.chunks(128 / bytes).map(<[_]>::to_vec).collect()
+    }
+
+    #[test]
+    fn neither_reads_nor_writes_of_shared_memory_meet_in_a_bank() {
+        for of in operands() {
+            let stage = of.stage;
+            let mut seen = vec![false; stage.elements() / CHUNK];
+            for row in 0..stage.rows() {
+                for chunk in 0..stage.chunks() {
+                    let at = chunk_place(row, chunk, stage);
+                    assert!(!std::mem::replace(&mut seen[at], true), "{of:?} {row} {chunk}");
+                }
+            }
+            for first in (0..seen.len()).step_by(8) {
+                let banks = (first..first + 8).fold(0u32, |banks, item| {
+                    let at = chunk_place(item / stage.chunks(), item % stage.chunks(), stage);
+                    banks | 1 << (at % 8)
+                });
+                assert_eq!(banks, 0xff, "{of:?}: units from {first} on write");
+            }
+            let piece = if stage.k_contiguous { CHUNK } else { of.fragments };
+            for corner in (0..stage.outer).step_by(of.fragments * M) {
+                for place in 0..of.places() {
+                    for lanes in served_at_once(of.core, 2 * piece) {
+                        let mut words = std::collections::BTreeMap::new();
+                        for lane in lanes {
+                            let first = lane_place(lane, corner, place, of) * piece / 2;
+                            for word in first..first + piece / 2 {
+                                // Lanes that read the same word share it.
+                                let of_bank = words.entry(word % 32).or_insert(word);
+                                assert_eq!(*of_bank, word, "{of:?} lane {lane}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The loads themselves, a lane at a time.
+    #[cfg(feature = "cpu")]
+    mod loads {
+        #![allow(clippy::unwrap_used)]
+
+        use super::*;
+        use crate::{Context, DType};
+
+        #[cube(launch)]
+        fn read_lanes(
+            shared: &[Vector<u32, Words>],
+            out: &mut [u32],
+            lanes: usize,
+            corner: usize,
+            #[comptime] of: Operand,
+        ) {
+            let words = comptime!(of.core.words());
+            let size!(NF) = words;
+            for lane in 0..lanes {
+                let places = lane_places(lane, corner, of);
+                #[unroll]
+                for product in 0..PRODUCTS {
+                    let held = load_fragments::<NF>(shared, 0usize, &places, product, of);
+                    #[unroll]
+                    for fragment in 0..of.fragments {
+                        #[unroll]
+                        for word in 0..words {
+                            let item = (lane * PRODUCTS + product) * of.fragments + fragment;
+                            out[item * words + word] = held[fragment].extract(word);
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn fragments_hold_what_the_instructions_multiply() {
+            let ctx = Context::open("cpu").unwrap();
+            for of in operands() {
+                // Element (outer, k) says where it is from.
+                let name = |outer: usize, k: usize| (outer * DEPTH + k) as u32;
+                let mut shared = vec![0u32; of.stage.elements() / 2];
+                for outer in 0..of.stage.outer {
+                    for k in 0..DEPTH {
+                        let (row, column) =
+                            if of.stage.k_contiguous { (outer, k) } else { (k, outer) };
+                        let chunk = chunk_place(row, column / CHUNK, of.stage);
+                        let at = chunk * CHUNK + column % CHUNK;
+                        shared[at / 2] |= name(outer, k) << (16 * (at % 2));
+                    }
+                }
+                let shared = ctx.upload_u32(&shared);
+                let (lanes, words) = (of.core.lanes(), of.core.words());
+                for corner in (0..of.stage.outer).step_by(of.fragments * M) {
+                    let out = ctx.empty(DType::U32, lanes * PRODUCTS * of.fragments * words);
+                    read_lanes::launch(
+                        ctx.client(),
+                        CubeCount::Static(1, 1, 1),
+                        CubeDim::new_1d(1),
+                        shared.arg(),
+                        out.arg(),
+                        lanes,
+                        corner,
+                        of,
+                    );
+                    let found = ctx.read_u32(&out).unwrap();
+                    for (item, found) in found.iter().enumerate() {
+                        let (item, word) = (item / words, item % words);
+                        let (item, fragment) = (item / of.fragments, item % of.fragments);
+                        let (lane, product) = (item / PRODUCTS, item % PRODUCTS);
+                        let outer = corner + outer_of(lane % M, fragment, of);
+                        // Lanes of MFMA hold four steps each, which both products take from eight.
+                        let k = match of.core {
+                            MatrixCore::Mfma => lane / 16 * 8 + product * 4,
+                            _ => product * M,
+                        } + 2 * word;
+                        let expected = name(outer, k) | name(outer, k + 1) << 16;
+                        assert_eq!(
+                            *found, expected,
+                            "{of:?} lane {lane} {product} {fragment} {word}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -35,17 +35,19 @@ pub enum MatrixCore {
 impl MatrixCore {
     /// The one that a device has.
     pub(crate) fn of(properties: &DeviceProperties) -> Option<Self> {
-        // The architecture ends what a runtime compiles for, with features of the chip after a colon:
-        // `hip-kernel_gfx942:sramecc+:xnack-`.
-        let compiled_for = properties.identity.fingerprint.rsplit('_').next().unwrap_or_default();
-        let architecture = compiled_for.split(':').next().unwrap_or_default();
-        let is_one_of = |names: &[&str]| names.iter().any(|name| architecture.starts_with(name));
+        let amd = Self::of_architecture(&properties.identity.fingerprint);
+        amd.or_else(|| has_mma(&properties.features).then_some(Self::Mma))
+    }
+
+    /// AMD's, by what a runtime compiles for: it ends with the architecture, and features of the chip
+    /// after a colon, as in `hip-kernel_gfx942:sramecc+:xnack-`.
+    fn of_architecture(compiled_for: &str) -> Option<Self> {
+        let name = compiled_for.rsplit('_').next()?.split(':').next()?;
+        let is_one_of = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
         if is_one_of(&["gfx90a", "gfx94"]) {
             Some(Self::Mfma)
-        } else if is_one_of(&["gfx110", "gfx115"]) {
-            Some(Self::Wmma)
         } else {
-            has_mma(&properties.features).then_some(Self::Mma)
+            is_one_of(&["gfx110", "gfx115"]).then_some(Self::Wmma)
         }
     }
 
@@ -189,6 +191,29 @@ mod lowering {
             rewriter.insert_op(ctx, &call);
             rewriter.replace_operation(ctx, self.get_operation(), call.get_operation());
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amd_is_known_by_its_architecture() {
+        for (compiled_for, core) in [
+            ("hip-kernel_gfx942:sramecc+:xnack-", Some(MatrixCore::Mfma)),
+            ("hip-kernel_gfx90a:sramecc+:xnack-", Some(MatrixCore::Mfma)),
+            ("hip-kernel_gfx1100", Some(MatrixCore::Wmma)),
+            ("hip-kernel_gfx1151", Some(MatrixCore::Wmma)),
+            // No bf16 in f32; none; fragments of another shape.
+            ("hip-kernel_gfx908:xnack-", None),
+            ("hip-kernel_gfx1030", None),
+            ("hip-kernel_gfx1201", None),
+            ("ptx_sm90", None),
+            ("", None),
+        ] {
+            assert_eq!(MatrixCore::of_architecture(compiled_for), core, "{compiled_for}");
         }
     }
 }

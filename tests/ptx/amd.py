@@ -276,7 +276,8 @@ class Wave:
         """The bits of a register, a pair or a constant."""
         if name[0] == "s":
             first, count = registers(name)
-            return sum(self.scalar[first + i] << 32 * i for i in range(count))
+            # What nobody wrote may be half of a pair whose other half counts.
+            return sum(self.scalar.get(first + i, MASK32) << 32 * i for i in range(count))
         if name in ("vcc", "vcc_lo"):
             return self.vcc
         if name in ("exec", "exec_lo"):

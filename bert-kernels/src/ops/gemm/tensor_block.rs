@@ -134,4 +134,27 @@ mod tests {
             assert_eq!(layout_for(m, n, k, false).parts, 1);
         }
     }
+
+    #[test]
+    fn every_block_suits_every_core() {
+        use crate::amd_tile::DEPTH;
+        for (block, core) in [LARGE, SMALL].into_iter().flat_map(|block| {
+            [MatrixCore::Mma, MatrixCore::Mfma, MatrixCore::Wmma].map(|core| (block, core))
+        }) {
+            let on = block.on(core);
+            assert_eq!((on.rows, on.columns, on.core), (block.rows, block.columns, core));
+            // Part of a product that is split along k, so that it has the same length everywhere.
+            assert_eq!(on.depth, DEPTH);
+            assert!(on.plane_rows() >= 2 * M && on.plane_columns() >= 2 * M, "{on:?}");
+            for k_contiguous in [false, true] {
+                for stage in [on.a_stage(k_contiguous), on.b_stage(k_contiguous)] {
+                    assert_eq!(on.copies(stage) * on.units() * CHUNK, stage.elements(), "{on:?}");
+                }
+            }
+            if core != MatrixCore::Mma {
+                let bytes = 2 * on.stages * on.depth * (on.rows + on.columns);
+                assert!(2 * bytes <= 64 * 1024, "two cubes in the shared memory of a compute unit");
+            }
+        }
+    }
 }
