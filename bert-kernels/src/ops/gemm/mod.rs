@@ -11,9 +11,9 @@
 //! all units of a cube between barriers (`staged`). The sum over k is one sequential chain of
 //! fused multiply-adds an element, in ascending k, on every device: results are deterministic.
 //!
-//! Where planes have matrix instructions for 16-bit floats, they take the place of the register tile
-//! (`tensor`, `tensor_block` for the sizes, and `crate::tensor_tile`): the chain then runs along k in steps of
-//! 16, whose sums the instruction makes.
+//! Where planes have matrix instructions for 16-bit floats, NVIDIA's or AMD's, they take the place of the
+//! register tile (`tensor`, `tensor_block` for the sizes, `crate::tensor_tile` and `crate::amd_tile`): the
+//! chain then runs along k in steps of 16, whose sums the instruction makes.
 
 mod epilogue;
 mod panel;

@@ -96,8 +96,8 @@ pub(crate) struct Layout {
 }
 
 /// The layout for a product `[m, n]` along k. It follows from the sizes alone, so a product has the same
-/// bits on every device: within a part the sum runs along k, 16 steps at a time, in every block, and parts
-/// are added in their order.
+/// bits on every device with the same matrix cores: within a part the sum runs along k, 16 steps at a time,
+/// in every block, and parts are added in their order.
 pub(crate) fn layout_for(m: usize, n: usize, k: usize, may_split: bool) -> Layout {
     let tiles = |block: &TensorBlock| m.div_ceil(block.rows) * n.div_ceil(block.columns);
     let parts_with = |block: &TensorBlock| match may_split {
