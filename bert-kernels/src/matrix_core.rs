@@ -110,6 +110,8 @@ pub(crate) fn keep_order() {
 
 /// `sums` and the product of two fragments of AMD's instructions, whose registers hold two elements of
 /// type `E`. All units of the plane take part.
+// It tells the instruction.
+#[allow(clippy::extra_unused_type_parameters)]
 #[cube]
 pub(crate) fn multiply_fragments<E: Float, NF: Size, NS: Size>(
     a: Vector<u32, NF>,

@@ -79,7 +79,8 @@ def to_unsigned(x):
 LOW = U32(0xFFFF)
 # From 32-bit operands to a 32-bit result.
 VECTOR = {
-    "v_mov_b32": lambda x: x,
+    # A copy: the other half of a dual instruction may overwrite what it reads.
+    "v_mov_b32": np.copy,
     "v_not_b32": lambda x: ~x,
     "v_add_u32": lambda x, y: x + y,
     "v_sub_u32": lambda x, y: x - y,
@@ -323,7 +324,8 @@ class Wave:
             if half is not None:
                 shift = U32(16 * half)
                 value = old & ~(LOW << shift) | (value & LOW) << shift
-            self.vector[first + i] = np.where(self.active(), value, old)
+            idle = self.exec != ALL_ONES[self.lanes]
+            self.vector[first + i] = np.where(self.active(), value, old) if idle else value
 
     def write_mask(self, name, mask):
         mask = np.packbits((mask & self.active()).astype(np.uint8), bitorder="little")
@@ -512,16 +514,14 @@ class Wave:
         outer = lane % 16
         a, b, c = (np.full((16, 16), np.nan) for _ in range(3))
         words = 2 if operation.startswith("v_mfma") else 8
-        first_k = lane // 16 * 4 if words == 2 else 0 * lane
+        # Lanes of CDNA hold four steps of k each, both halves of a wave of RDNA all.
+        steps = np.arange(2 * words) + (lane // 16 * 4 if words == 2 else 0 * lane)[:, None]
         for matrix, name in ((a, operands[1]), (b, operands[2])):
             assert registers(name)[1] == words, name
-            for word in range(words):
-                pair = self.read(name, word)
-                for half in range(2):
-                    value = widen(pair >> U32(16 * half) & LOW)
-                    matrix[outer, first_k + 2 * word + half] = value
-                    # Both halves of a wave of RDNA hold all.
-                    assert words == 2 or np.array_equal(value[:16], value[16:], equal_nan=True)
+            pairs = np.stack([self.read(name, word) for word in range(words)], axis=1)
+            values = widen(np.ascontiguousarray(pairs).view(np.uint16))
+            matrix[outer[:, None], steps] = values
+            assert words == 2 or np.array_equal(values[:16], values[16:], equal_nan=True)
         sums = 256 // self.lanes
         row = [lane // 16 * 4 + i if words == 2 else 2 * i + lane // 16 for i in range(sums)]
         zero = operands[3] == "0"
