@@ -5,14 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cubecl::bytes::Bytes;
 use cubecl::client::Client;
-use cubecl::features::MmaConfig;
 use cubecl::future::reader::read_sync;
-use cubecl::ir::{ElemType, FloatKind};
 use cubecl::{Device, MemoryScope};
 use half::{bf16, f16};
 
 use crate::arena::{Arena, Recording};
-use crate::{Buffer, DType, KernelError};
+use crate::{Buffer, DType, KernelError, MatrixCore};
 
 /// A device with its queue, and what kernels adapt to.
 ///
@@ -69,9 +67,8 @@ pub struct DeviceShape {
     pub load_width_bits: u32,
     /// Whether a plane can exchange values without shared memory.
     pub plane_ops: bool,
-    /// Whether planes multiply 16 × 8 × 16 tiles of bf16 or f16 into f32, with operands that `ldmatrix` and
-    /// asynchronous copies bring: NVIDIA since Ampere, through CubeCL's LLVM back end.
-    pub tensor_cores: bool,
+    /// The matrix instructions of a plane, if it has some that our kernels know.
+    pub matrix_core: Option<MatrixCore>,
 }
 
 impl DeviceShape {
@@ -148,7 +145,7 @@ impl Context {
             shared_memory_bytes: hardware.max_shared_memory_size,
             load_width_bits: hardware.load_width,
             plane_ops: client.features().plane.contains(cubecl::features::Plane::Ops),
-            tensor_cores: has_tensor_cores(client.features()),
+            matrix_core: MatrixCore::of(client.properties()),
         };
         Self { client, name, shape, queue: Arc::default(), arena: Arc::default() }
     }
@@ -430,19 +427,6 @@ impl Context {
 
 fn runtime_error(error: impl std::fmt::Debug) -> KernelError {
     KernelError::Runtime(format!("{error:?}"))
-}
-
-/// See [`DeviceShape::tensor_cores`].
-fn has_tensor_cores(features: &cubecl::features::Features) -> bool {
-    let matmul = &features.matmul;
-    let multiplies = |kind| {
-        let narrow = ElemType::Float(kind);
-        let cd_type = ElemType::Float(FloatKind::F32);
-        let product = MmaConfig { a_type: narrow, b_type: narrow, cd_type, m: 16, n: 8, k: 16 };
-        matmul.mma.contains(&product) && matmul.ldmatrix.contains(&narrow)
-    };
-    // The C++ back end has CubeCL's own asynchronous copies, and does not know ours.
-    multiplies(FloatKind::BF16) && multiplies(FloatKind::F16) && !features.copy_async
 }
 
 /// A client on a machine without the driver panics inside the runtime, so look first.

@@ -11,6 +11,7 @@
 // over slices and a short-circuit `&&` before an access are not what they are on the host.
 #![allow(clippy::assign_op_pattern, clippy::needless_range_loop, clippy::collapsible_if)]
 
+mod amd_tile;
 mod arena;
 mod async_copy;
 mod buffer;
@@ -21,6 +22,7 @@ mod error;
 mod exp2;
 mod lanes;
 pub mod math;
+mod matrix_core;
 mod narrow;
 #[cfg(feature = "nccl")]
 mod nccl;
@@ -35,6 +37,7 @@ pub use arena::{Arena, Recording};
 pub use buffer::{Buffer, DType, SLICE_ALIGN_BYTES};
 pub use context::{Context, DeviceShape, MemoryPeak, Recorded};
 pub use error::KernelError;
+pub use matrix_core::MatrixCore;
 #[cfg(feature = "nccl")]
 pub use nccl::{NCCL_ID_WORDS, Nccl};
 pub use profile::{KernelTime, Profile};

@@ -1,4 +1,4 @@
-//! The inner tile of the tensor-core path: 16 × 8 × 16 products of a plane, `mma.sync`, with
+//! The inner tile on NVIDIA's tensor cores: 16 × 8 × 16 products of a plane, `mma.sync`, with
 //! fragments that `ldmatrix` takes from shared memory.
 //!
 //! Shared memory holds an operand as it lies in global memory, in rows of 16-byte chunks: rows along

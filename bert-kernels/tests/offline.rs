@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bert_kernels::cases;
 use bert_kernels::offline::{Device, Target};
+use bert_kernels::{MatrixCore, cases};
 
 /// `gpu-compile` covers all rows and targets; the first row of each op guards the method.
 #[test]
@@ -29,6 +29,21 @@ fn every_op_has_kernels_that_compile() {
         .filter_map(|kernel| Some((kernel.label, kernel.kernel, kernel.outcome.err()?)))
         .collect();
     assert!(refused.is_empty(), "{refused:#?}");
+}
+
+#[test]
+fn every_target_has_its_matrix_cores() {
+    for (target, core) in [
+        (Target::Sm80, MatrixCore::Mma),
+        (Target::Sm90, MatrixCore::Mma),
+        (Target::Gfx942, MatrixCore::Mfma),
+        (Target::Gfx1100, MatrixCore::Wmma),
+    ] {
+        let mut found = None;
+        let device = Device::new(target).unwrap();
+        device.compiled_for("shape", |ctx| found = ctx.shape().matrix_core).unwrap();
+        assert_eq!(found, Some(core), "{}", target.name());
+    }
 }
 
 /// What the device does where a launch would be: compile once, whatever the number of launches.

@@ -1,7 +1,8 @@
-"""Runs the PTX of every tensor-core product and compares what it computes with a product in f64.
+"""Runs the PTX or AMD's assembly of every tensor-core product and compares what it computes with a product
+in f64.
 
-    cargo xtask gpu-compile -- --rows gemm --target sm_80 --target sm_90 --dump target/ptx
-    python tests/ptx/gemm.py target/ptx/sm_80 target/ptx/sm_90
+    cargo xtask gpu-compile -- --rows gemm --dump target/ptx
+    python tests/ptx/gemm.py target/ptx/sm_80 target/ptx/sm_90 target/ptx/gfx942 target/ptx/gfx1100
 
 Needs numpy. The text of a kernel does not say how its operands lie: it passes if one of the three
 layouts, with what an epilogue may do, gives the right answer at every element.
@@ -17,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from interpreter import from_bf16, from_f16, launch, to_bf16, to_f16
+import amd
+import interpreter
+from interpreter import from_bf16, from_f16, to_bf16, to_f16
 
-# Rows and columns of a tile, and bytes of shared memory of its cube.
-SMALL, LARGE = (64, 43_008), (128, 83_968)
 # Length of a part of k.
 PART = 64
 ERF = np.vectorize(math.erf)
@@ -53,15 +54,38 @@ def grid(random, *shape):
     return (random.integers(-8, 9, shape) / 8).astype(np.float32)
 
 
-def attempt(text, layout):
+class Ptx:
+    """What is to be known of a kernel for NVIDIA."""
+
+    launch = staticmethod(interpreter.launch)
+
+    def __init__(self, text):
+        self.pointers = len(re.findall(r"\.param \.u64", text.split("{", 1)[0]))
+        # A large tile rounds rows up by 127.
+        large = re.search(r"add\.s32 \s*%r\d+, %r\d+, 127;", text)
+        self.tile, self.shared_bytes = (128, 83_968) if large else (64, 43_008)
+        self.half = "f32.f16.f16.f32" in text
+        self.low = "cvt.rn.f16" in text or "cvt.rn.bf16" in text
+
+
+class Amd:
+    """What is to be known of a kernel for AMD."""
+
+    launch = staticmethod(amd.launch)
+
+    def __init__(self, text):
+        self.pointers = amd.Kernel(text).buffers
+        large = re.search(r"s_addk?_i32 s\d+, (s\d+, )?0x7f\b", text)
+        self.tile, self.shared_bytes = (128, 32_768) if large else (64, 16_384)
+        self.half = "_f32_16x16x16_f16" in text
+        self.low = "_ec_f32_" not in text
+
+
+def attempt(text, kind, layout):
     """What the kernel is if its operands lie like this, or why it is not that."""
     lanes = [int(n) for n in re.search(r"na_(\d+)_nb_(\d+)_nc_(\d+)", text).groups()]
-    pointers = len(re.findall(r"\.param \.u64", text.split("{", 1)[0]))
-    # A large tile rounds rows up by 127.
-    tile, shared_bytes = LARGE if re.search(r"add\.s32 \s*%r\d+, %r\d+, 127;", text) else SMALL
-    half = "f32.f16.f16.f32" in text
+    pointers, tile, half, low = kind.pointers, kind.tile, kind.half, kind.low
     narrow, widen = (to_f16, from_f16) if half else (to_bf16, from_bf16)
-    low = "cvt.rn.f16" in text or "cvt.rn.bf16" in text
     m, n, k = sizes(layout, lanes, tile)
     random = np.random.default_rng(1)
     a = grid(random, *((k, m) if layout == "TN" else (m, k)))
@@ -78,7 +102,7 @@ def attempt(text, layout):
     cubes = -(-m // tile) * -(-n // tile)
     buffers = [narrow(a).tobytes(), narrow(b).tobytes(), *more]
     try:
-        found = launch(text, buffers, scalars, cubes, shared_bytes, rows=parts)
+        found = kind.launch(text, buffers, scalars, cubes, kind.shared_bytes, rows=parts)
     except AssertionError as error:
         return False, str(error)
 
@@ -94,8 +118,8 @@ def attempt(text, layout):
         errors = [np.abs(matrix(found[2]) - activation(pre)).max()]
         if pointers > 4:
             errors.append(np.abs(matrix(found[4]) - pre).max())
-        kind = f"{'f16' if half else 'bf16'} {layout} {m}x{n}x{k} in {parts} of k"
-        what = f"{kind}, {name}{', accumulated' if accumulated else ''}"
+        product_of = f"{'f16' if half else 'bf16'} {layout} {m}x{n}x{k} in {parts} of k"
+        what = f"{product_of}, {name}{', accumulated' if accumulated else ''}"
         if max(errors) <= bound:
             return True, f"{what}, error {max(errors):.2g}"
         wrong.append((max(errors), what))
@@ -106,9 +130,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, help="what gpu-compile dumped for a target")
     failures = kernels = 0
-    for path in sorted(path for folder in parser.parse_args().folders for path in folder.glob("GemmTensor-*.ptx")):
+    folders = parser.parse_args().folders
+    paths = [path for folder in folders for path in folder.glob("GemmTensor-*") if path.suffix in (".ptx", ".s")]
+    for path in sorted(paths):
         text = path.read_text()
-        results = [attempt(text, layout) for layout in ("NN", "NT", "TN")]
+        kind = (Ptx if path.suffix == ".ptx" else Amd)(text)
+        results = [attempt(text, kind, layout) for layout in ("NN", "NT", "TN")]
         passed = [said for good, said in results if good]
         kernels += 1
         failures += not passed

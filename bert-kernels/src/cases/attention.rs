@@ -7,7 +7,7 @@ use super::{
 use crate::lanes::EXP_ERROR;
 use crate::ops::attention::reference::Batch;
 use crate::ops::{self, AttentionBackward, AttentionForward, Dropout};
-use crate::{Buffer, Context, DType};
+use crate::{Buffer, Context, DType, MatrixCore};
 
 /// Half an ulp of f32.
 const ULP: f64 = 5.97e-8;
@@ -122,7 +122,7 @@ impl Row {
         let bound = Bound::of_max(name, error).stored_as(self.dtype);
         match self.dtype {
             DType::F32 => bound,
-            _ if !ctx.shape().tensor_cores => bound,
+            _ if ctx.shape().matrix_core != Some(MatrixCore::Mma) => bound,
             dtype => bound.or_absolute(WEIGHT_SUM * epsilon(dtype)),
         }
     }

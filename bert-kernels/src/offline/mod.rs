@@ -39,6 +39,9 @@ pub struct Compiled {
 pub struct Code {
     /// PTX text for NVIDIA, an ELF code object for AMD.
     pub bytes: Vec<u8>,
+    /// The text that became an AMD code object, where CubeCL keeps it: it does if the process has
+    /// `CUBECL_DEBUG_PLIRON` in its environment.
+    pub assembly: Option<String>,
     /// Bytes of shared memory of a cube.
     pub shared_memory_bytes: usize,
 }

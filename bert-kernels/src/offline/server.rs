@@ -72,10 +72,12 @@ impl CompilingServer {
                     .map(|&byte| byte as u8)
                     .take_while(|&byte| byte != 0)
                     .collect(),
+                assembly: None,
                 shared_memory_bytes: module.shared_memory_size,
             },
             PlironArtifact::AmdGpuCode(module) => Code {
                 bytes: module.code_object.to_vec(),
+                assembly: module.asm,
                 shared_memory_bytes: module.shared_memory_size,
             },
             PlironArtifact::Jit(_) => return Err("compiled for the host".into()),

@@ -13,6 +13,8 @@ const MOST_SPILLED_BYTES: u64 = 64;
 
 /// What memory moves at once.
 const WIDE_BYTES: u64 = 16;
+/// What a register holds.
+const WORD_BYTES: u64 = 4;
 /// Kernels that read nothing, one number a cube, or the two logits of a token.
 const NARROW_LOADS: [&str; 4] = [
     "elementwise::fill_elements::FillElements",
@@ -78,33 +80,46 @@ pub fn all_fit(report: &[Value]) -> Result<(), String> {
             wrong.push(format!("{}: an array of {bytes} bytes in memory", name()));
         }
         // A product on tensor cores without one of its instructions would be right, and slow.
-        for key in ["mma", "ldmatrix"] {
+        for key in ["mma", "ldmatrix", "mfma", "wmma"] {
             if entry[key] == false {
                 wrong.push(format!("{}: no {key} in its code", name()));
             }
+        }
+        // A fragment that is read an element at a time.
+        let narrowest = entry["least_shared_load_bytes"].as_u64();
+        if let Some(bytes) = narrowest.filter(|bytes| *bytes < WORD_BYTES) {
+            wrong.push(format!("{}: reads {bytes} bytes of shared memory at once", name()));
         }
     }
     fail_with(&wrong)
 }
 
-/// Whether each kernel has a variant that reads and writes 16 bytes at once on NVIDIA, as it does where
-/// rows are long enough. It takes all rows of the table to tell.
+/// Whether each kernel has a variant that reads and writes 16 bytes at once, as it does where rows are long
+/// enough, and each of AMD's tensor kernels one that reads as much of shared memory. It takes all rows of
+/// the table to tell.
 pub fn all_access_wide(report: &[Value]) -> Result<(), String> {
     // By the function, since operations share some kernels, and others share a name.
-    let mut widest: BTreeMap<(&str, &str), [u64; 2]> = BTreeMap::new();
+    let mut widest: BTreeMap<(&str, &str), [Option<u64>; 3]> = BTreeMap::new();
     for entry in report.iter().filter(|entry| entry.get("load_bytes").is_some()) {
         let path = entry["path"].as_str().unwrap_or("?");
         let function = path.split_once('<').map_or(path, |(function, _)| function);
         let line = widest.entry((entry["target"].as_str().unwrap_or("?"), function)).or_default();
-        for (widest, key) in line.iter_mut().zip(["load_bytes", "store_bytes"]) {
-            *widest = entry[key].as_u64().unwrap_or(0).max(*widest);
+        for (widest, key) in line.iter_mut().zip(["load_bytes", "store_bytes", "shared_load_bytes"])
+        {
+            *widest = entry.get(key).map(|bytes| bytes.as_u64().unwrap_or(0)).max(*widest);
         }
     }
     let mut wrong = Vec::new();
-    for ((target, function), [load, store]) in &widest {
-        for (what, bytes, exempt) in
-            [("load", load, &NARROW_LOADS[..]), ("store", store, &NARROW_STORES[..])]
-        {
+    for ((target, function), [load, store, shared]) in &widest {
+        let checks = [
+            ("load", load, &NARROW_LOADS[..]),
+            ("store", store, &NARROW_STORES[..]),
+            ("load of shared memory", shared, &[]),
+        ];
+        for (what, bytes, exempt) in checks {
+            let Some(bytes) = bytes else {
+                continue;
+            };
             let may_be = exempt.iter().any(|kernel| function.ends_with(&format!("::{kernel}")));
             if *bytes < WIDE_BYTES && !may_be {
                 wrong.push(format!("{target} {function}: the widest {what} has {bytes} bytes"));
@@ -160,6 +175,9 @@ mod tests {
             ("stack_bytes", json!(4), json!(0)),
             ("mma", json!(false), json!(true)),
             ("ldmatrix", json!(false), json!(true)),
+            ("mfma", json!(false), json!(true)),
+            ("wmma", json!(false), json!(true)),
+            ("least_shared_load_bytes", json!(2), json!(4)),
         ] {
             assert_eq!(all_fit(&[json!({ key: good })]), Ok(()), "{key}");
             assert_eq!(all_fit(&[json!({ key: bad })]), Err("1 failures".into()), "{key}");

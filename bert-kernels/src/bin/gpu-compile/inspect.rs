@@ -13,14 +13,22 @@ use serde_json::{Map, Value, json};
 
 /// The kernels that tensor cores compute.
 const TENSOR_KERNELS: &str = "Tensor";
+
 /// What each of those is made of.
-const TENSOR_INSTRUCTIONS: [(&str, &str); 2] = [("mma", "mma.sync"), ("ldmatrix", "ldmatrix.sync")];
+fn tensor_instructions(target: Target) -> &'static [(&'static str, &'static str)] {
+    match target {
+        Target::Sm80 | Target::Sm90 => &[("mma", "mma.sync"), ("ldmatrix", "ldmatrix.sync")],
+        Target::Gfx942 => &[("mfma", "v_mfma_f32_16x16x16_")],
+        Target::Gfx1100 => &[("wmma", "v_wmma_f32_16x16x16_")],
+    }
+}
 
 /// A kernel on a target, as a line of the report.
 ///
 /// `registers` are those of a unit, vector registers on AMD; `spilled_bytes` of a unit lie in memory
-/// instead, stores and loads counted apart, and `stack_bytes` are its arrays that have an index; on NVIDIA
-/// `load_bytes` and `store_bytes` tell the widest access to memory, asynchronous copies among them.
+/// instead, stores and loads counted apart, and `stack_bytes` are its arrays that have an index;
+/// `load_bytes` and `store_bytes` tell the widest access to memory, asynchronous copies among them. AMD's
+/// tensor kernels tell theirs to shared memory too, the widest and the narrowest load.
 pub fn entry(target: Target, kernel: &Compiled, ptxas: Option<&Path>) -> Result<Value, String> {
     let (op, dtype) = kernel.label.split_once(' ').unwrap_or((&kernel.label, ""));
     let mut entry = Map::new();
@@ -37,12 +45,21 @@ pub fn entry(target: Target, kernel: &Compiled, ptxas: Option<&Path>) -> Result<
             entry.insert("shared_memory_bytes".into(), json!(code.shared_memory_bytes));
             if target.is_nvidia() {
                 let ptx = String::from_utf8_lossy(&code.bytes);
-                entry.extend(instructions(&kernel.kernel, &ptx));
+                entry.extend(instructions(target, &kernel.kernel, &ptx, access_bytes));
                 if let Some(ptxas) = ptxas {
                     entry.extend(assembled(ptxas, target, &ptx)?);
                 }
             } else {
                 entry.extend(described(&code.bytes)?);
+                let assembly = code.assembly.as_ref();
+                let assembly =
+                    assembly.ok_or("CubeCL did not keep the assembly of AMD's kernels")?;
+                entry.extend(instructions(target, &kernel.kernel, assembly, access_bytes_amd));
+                if kernel.kernel.contains(TENSOR_KERNELS) {
+                    let loads = || assembly.lines().filter_map(shared_load_bytes);
+                    entry.insert("shared_load_bytes".into(), json!(loads().max()));
+                    entry.insert("least_shared_load_bytes".into(), json!(loads().min()));
+                }
             }
         }
         Err(reason) => {
@@ -52,14 +69,20 @@ pub fn entry(target: Target, kernel: &Compiled, ptxas: Option<&Path>) -> Result<
     Ok(Value::Object(entry))
 }
 
-fn instructions(kernel: &str, ptx: &str) -> Map<String, Value> {
+/// `access` tells the bytes of an access, as [`access_bytes`] does.
+fn instructions(
+    target: Target,
+    kernel: &str,
+    text: &str,
+    access: fn(&str, &str) -> Option<u32>,
+) -> Map<String, Value> {
     let mut found = Map::new();
     if kernel.contains(TENSOR_KERNELS) {
-        for (key, instruction) in TENSOR_INSTRUCTIONS {
-            found.insert(key.into(), json!(ptx.contains(instruction)));
+        for (key, instruction) in tensor_instructions(target) {
+            found.insert((*key).into(), json!(text.contains(instruction)));
         }
     }
-    let widest = |kind: &str| ptx.lines().filter_map(|line| access_bytes(line, kind)).max();
+    let widest = |kind: &str| text.lines().filter_map(|line| access(line, kind)).max();
     found.insert("load_bytes".into(), json!(widest("ld")));
     found.insert("store_bytes".into(), json!(widest("st")));
     found
@@ -80,6 +103,53 @@ fn access_bytes(line: &str, kind: &str) -> Option<u32> {
     let number = |part: &str| part.trim_start_matches(char::is_alphabetic).parse::<u32>().ok();
     let elements = parts.iter().find(|part| part.starts_with('v')).and_then(|part| number(part));
     Some(elements.unwrap_or(1) * number(parts.last()?)? / 8)
+}
+
+/// [`access_bytes`] of AMD's assembly: `global_load_dwordx4 …` has 16, as has `global_load_b128 …`.
+/// Loads of a whole plane (`s_load_dwordx4`) are of what does not differ between units.
+fn access_bytes_amd(line: &str, kind: &str) -> Option<u32> {
+    let instruction = line.split_whitespace().next()?;
+    let (space, access) = instruction.split_once('_')?;
+    let width = match kind {
+        "ld" => access.strip_prefix("load_")?,
+        _ => access.strip_prefix("store_")?,
+    };
+    matches!(space, "global" | "flat" | "buffer").then(|| bytes_of_width(width))?
+}
+
+/// Bytes that a unit takes from neighbouring words of AMD's shared memory: `ds_read2_b64 …` and
+/// `ds_load_2addr_b64 …` read from two places.
+fn shared_load_bytes(line: &str) -> Option<u32> {
+    let instruction = line.split_whitespace().next()?;
+    let width = [
+        "ds_read_",
+        "ds_read2_",
+        "ds_read2st64_",
+        "ds_load_2addr_stride64_",
+        "ds_load_2addr_",
+        "ds_load_",
+    ]
+    .iter()
+    .find_map(|prefix| instruction.strip_prefix(prefix))?;
+    bytes_of_width(width)
+}
+
+/// Bytes of `dwordx4`, `b128`, `ushort`, `u16`, `short_d16_hi`, ….
+fn bytes_of_width(width: &str) -> Option<u32> {
+    let width =
+        width.split("_d16").next()?.trim_start_matches("d16_hi_").trim_start_matches("d16_");
+    match width {
+        "dword" => Some(4),
+        "ushort" | "sshort" | "short" => Some(2),
+        "ubyte" | "sbyte" | "byte" => Some(1),
+        _ => match width.strip_prefix("dwordx") {
+            Some(words) => words.parse::<u32>().ok().map(|words| 4 * words),
+            None => {
+                let bits = width.trim_start_matches(char::is_alphabetic).parse::<u32>();
+                bits.ok().map(|bits| bits / 8)
+            }
+        },
+    }
 }
 
 /// What NVIDIA's assembler says.
@@ -170,6 +240,33 @@ fn of<'a>(map: &'a Pack, key: &str) -> Option<&'a Pack> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_width_of_an_access_is_read_from_amd_assembly() {
+        for (line, kind, bytes) in [
+            ("\tglobal_load_dwordx4 v[86:89], v[94:95], off", "ld", Some(16)),
+            ("\tglobal_load_b128 v[2:5], v[0:1], off", "ld", Some(16)),
+            ("\tglobal_load_d16_hi_b16 v2, v[0:1], off", "ld", Some(2)),
+            ("\tglobal_load_ushort v2, v[0:1], off", "ld", Some(2)),
+            ("\tglobal_store_short_d16_hi v[0:1], v2, off", "st", Some(2)),
+            ("\tglobal_store_dwordx2 v[0:1], v[2:3], off", "st", Some(8)),
+            ("\tglobal_store_dwordx2 v[0:1], v[2:3], off", "ld", None),
+            ("\ts_load_dwordx4 s[0:3], s[4:5], 0x0", "ld", None),
+            ("\tds_read_b128 v[0:3], v4", "ld", None),
+            ("", "ld", None),
+        ] {
+            assert_eq!(access_bytes_amd(line, kind), bytes, "{line}");
+        }
+        for (line, bytes) in [
+            ("\tds_read_b128 v[0:3], v4 offset:1024", Some(16)),
+            ("\tds_read2_b64 v[0:3], v4 offset0:1 offset1:2", Some(8)),
+            ("\tds_load_2addr_stride64_b32 v[0:1], v4", Some(4)),
+            ("\tds_load_u16 v0, v4", Some(2)),
+            ("\tds_write_b128 v4, v[0:3]", None),
+        ] {
+            assert_eq!(shared_load_bytes(line), bytes, "{line}");
+        }
+    }
 
     #[test]
     fn the_width_of_an_access_is_read_from_ptx() {

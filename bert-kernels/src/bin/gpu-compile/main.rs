@@ -28,7 +28,7 @@ struct Args {
     /// Where the report goes, one object a kernel and target, as JSON.
     #[arg(long)]
     report: Option<PathBuf>,
-    /// A folder for the PTX and the code objects.
+    /// A folder for the PTX, and for the code objects and their assembly.
     #[arg(long)]
     dump: Option<PathBuf>,
     /// NVIDIA's assembler, which tells registers and spills; it comes in PyPI's nvidia-cuda-nvcc.
@@ -43,7 +43,15 @@ fn target(name: &str) -> Result<Target, String> {
     })
 }
 
+/// CubeCL keeps the assembly of AMD's kernels where this variable is set.
+const KEEP_ASSEMBLY: &str = "CUBECL_DEBUG_PLIRON";
+
 fn main() -> ExitCode {
+    // SAFETY: no other thread runs yet.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var(KEEP_ASSEMBLY, "1");
+    }
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -138,9 +146,14 @@ fn dump(folder: &Path, target: Target, kernel: &Compiled) -> Result<(), String> 
     let Ok(code) = &kernel.outcome else {
         return Ok(());
     };
-    let extension = if target.is_nvidia() { "ptx" } else { "co" };
-    let name = format!("{}-{}.{extension}", kernel.kernel, &kernel.id[..8]);
-    write(&folder.join(target.name()).join(name), &code.bytes)
+    let name = |extension| {
+        let name = format!("{}-{}.{extension}", kernel.kernel, &kernel.id[..8]);
+        folder.join(target.name()).join(name)
+    };
+    if let Some(assembly) = &code.assembly {
+        write(&name("s"), assembly.as_bytes())?;
+    }
+    write(&name(if target.is_nvidia() { "ptx" } else { "co" }), &code.bytes)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {

@@ -11,9 +11,9 @@
 //! all units of a cube between barriers (`staged`). The sum over k is one sequential chain of
 //! fused multiply-adds an element, in ascending k, on every device: results are deterministic.
 //!
-//! Where planes have matrix instructions for 16-bit floats, they take the place of the register tile
-//! (`tensor`, `tensor_block` for the sizes, and `crate::tensor_tile`): the chain then runs along k in steps of
-//! 16, whose sums the instruction makes.
+//! Where planes have matrix instructions for 16-bit floats, NVIDIA's or AMD's, they take the place of the
+//! register tile (`tensor`, `tensor_block` for the sizes, `crate::tensor_tile` and `crate::amd_tile`): the
+//! chain then runs along k in steps of 16, whose sums the instruction makes.
 
 mod epilogue;
 mod panel;
@@ -31,7 +31,7 @@ pub use super::activation::Activation;
 use super::bias::add_sums;
 use super::dropout::expect_act;
 use crate::lanes::{expect_u32, with_act};
-use crate::{Buffer, Context, DType, KernelError};
+use crate::{Buffer, Context, DType, KernelError, MatrixCore};
 use epilogue::Finish;
 use staged::Block;
 use tensor_block::{Layout, TensorBlock, layout_for};
@@ -134,12 +134,12 @@ pub fn gemm(ctx: &Context, args: Gemm<'_>) -> Result<(), KernelError> {
 pub(crate) fn multiply(ctx: &Context, args: &Gemm<'_>, a_stride: usize, c_stride: usize) {
     let strides = Strides { a_stride, c_stride };
     let (narrow, of_c) = (args.a.dtype(), args.c.dtype());
-    if ctx.shape().tensor_cores && narrow != DType::F32 {
+    if let Some(core) = ctx.shape().matrix_core.filter(|_| narrow != DType::F32) {
         match (narrow, of_c) {
-            (DType::Bf16, DType::F32) => by_tensor_cores::<bf16, f32>(ctx, args, strides),
-            (DType::Bf16, _) => by_tensor_cores::<bf16, bf16>(ctx, args, strides),
-            (_, DType::F32) => by_tensor_cores::<f16, f32>(ctx, args, strides),
-            _ => by_tensor_cores::<f16, f16>(ctx, args, strides),
+            (DType::Bf16, DType::F32) => by_tensor_cores::<bf16, f32>(ctx, args, strides, core),
+            (DType::Bf16, _) => by_tensor_cores::<bf16, bf16>(ctx, args, strides, core),
+            (_, DType::F32) => by_tensor_cores::<f16, f32>(ctx, args, strides, core),
+            _ => by_tensor_cores::<f16, f16>(ctx, args, strides, core),
         }
     } else if ctx.shape().is_cpu() {
         with_act!(args.a.dtype(), E => match of_c {
@@ -215,7 +215,9 @@ pub fn gemm_scratch_len(
     }
     let may_split = transpose == Transpose::TN;
     match layout_for(m, n, k, may_split).parts {
-        parts if parts > 1 && ctx.shape().tensor_cores && dtype != DType::F32 => parts * m * n,
+        parts if parts > 1 && ctx.shape().matrix_core.is_some() && dtype != DType::F32 => {
+            parts * m * n
+        }
         _ => 0,
     }
 }
@@ -395,13 +397,18 @@ fn wide_lanes(dtype: DType, row: usize, stride: usize) -> usize {
     1 << (row | stride).trailing_zeros().min((16 / dtype.size_bytes()).trailing_zeros())
 }
 
-fn by_tensor_cores<E, EC>(ctx: &Context, args: &Gemm<'_>, Strides { a_stride, c_stride }: Strides)
-where
+fn by_tensor_cores<E, EC>(
+    ctx: &Context,
+    args: &Gemm<'_>,
+    Strides { a_stride, c_stride }: Strides,
+    core: MatrixCore,
+) where
     E: Float + CubeElement,
     EC: Float + CubeElement,
 {
     let &Gemm { c, m, n, k, .. } = args;
     let Layout { block, parts, part } = layout_for(m, n, k, may_split(args, c_stride));
+    let block = block.on(core);
     if parts > 1 {
         let sums = ctx.empty(DType::F32, parts * m * n);
         let alone = Gemm { c: &sums, accumulate: false, ..*args };
@@ -433,6 +440,9 @@ fn launch_tensor<E, EC>(
 {
     let &Gemm { a, b, c, m, n, k, transpose, .. } = args;
     let b_stride = if transpose == Transpose::NT { k } else { n };
+    let a_row = if transpose == Transpose::TN { m } else { k };
+    // NVIDIA's copies end with the row; AMD's loads are within it or past it.
+    let row_in_pieces = |row, stride| if block.core == MatrixCore::Mma { stride } else { row };
     let tiles = m.div_ceil(block.rows) * n.div_ceil(block.columns);
     let (bias, pre) = epilogue_args(args.epilogue);
     // SAFETY: elements past an edge are not read and not stored; a copy begins at a multiple of its
@@ -442,7 +452,7 @@ fn launch_tensor<E, EC>(
             ctx.client(),
             CubeCount::Static(tiles as u32, parts as u32, 1),
             CubeDim::new_1d(block.units() as u32),
-            wide_lanes(a.dtype(), a_stride, a_stride),
+            wide_lanes(a.dtype(), row_in_pieces(a_row, a_stride), a_stride),
             wide_lanes(b.dtype(), b_stride, b_stride),
             wide_lanes(c.dtype(), n, c_stride),
             a.arg(),

@@ -1,6 +1,8 @@
 //! How a cube of the tensor-core path is laid over C, and which one suits a product.
 
-use crate::tensor_tile::{LANES, Stage};
+use crate::MatrixCore;
+use crate::amd_tile::Operand;
+use crate::tensor_tile::{CHUNK, M, Stage};
 
 /// A cube's tile of C and how it is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,9 +17,22 @@ pub(crate) struct TensorBlock {
     pub(crate) stages: usize,
     /// Planes below each other and side by side.
     pub(crate) planes: (usize, usize),
+    /// What multiplies.
+    pub(crate) core: MatrixCore,
 }
 
 impl TensorBlock {
+    /// The same tile on other matrix cores. Those of AMD load one step ahead; planes of RDNA, half as
+    /// many units as CDNA's, halve what each of them sums up in a large tile.
+    pub(crate) fn on(self, core: MatrixCore) -> Self {
+        let (stages, planes) = match core {
+            MatrixCore::Mma => (self.stages, self.planes),
+            MatrixCore::Mfma => (2, self.planes),
+            MatrixCore::Wmma => (2, (2, (self.columns / 32).max(1))),
+        };
+        Self { stages, planes, core, ..self }
+    }
+
     pub(crate) fn plane_rows(&self) -> usize {
         self.rows / self.planes.0
     }
@@ -27,7 +42,7 @@ impl TensorBlock {
     }
 
     pub(crate) fn units(&self) -> usize {
-        self.planes.0 * self.planes.1 * LANES
+        self.planes.0 * self.planes.1 * self.core.lanes()
     }
 
     pub(crate) fn a_stage(&self, k_contiguous: bool) -> Stage {
@@ -37,16 +52,31 @@ impl TensorBlock {
     pub(crate) fn b_stage(&self, k_contiguous: bool) -> Stage {
         Stage { outer: self.columns, depth: self.depth, k_contiguous }
     }
+
+    /// A plane's part of an operand on AMD's cores, `outer` rows of A or columns of B.
+    pub(crate) fn operand(&self, stage: Stage, outer: usize) -> Operand {
+        Operand { stage, fragments: outer / M, core: self.core }
+    }
+
+    /// Chunks of a stage that each unit brings.
+    pub(crate) fn copies(&self, stage: Stage) -> usize {
+        stage.elements() / CHUNK / self.units()
+    }
 }
 
 /// Planes of 64 × 64, whose fragments are read from shared memory for 32 operations a byte; 128
 /// accumulators a unit leave room for two cubes on a multiprocessor of Hopper; Ampere's shared memory
 /// holds one.
-const LARGE: TensorBlock =
-    TensorBlock { rows: 128, columns: 128, depth: 32, stages: 4, planes: (2, 2) };
+const LARGE: TensorBlock = TensorBlock {
+    rows: 128,
+    columns: 128,
+    depth: 32,
+    stages: 4,
+    planes: (2, 2),
+    core: MatrixCore::Mma,
+};
 /// Planes of 32 × 32: half as many operations a byte, but four times as many cubes.
-const SMALL: TensorBlock =
-    TensorBlock { rows: 64, columns: 64, depth: 32, stages: 4, planes: (2, 2) };
+const SMALL: TensorBlock = TensorBlock { rows: 64, columns: 64, ..LARGE };
 /// With fewer large tiles than a large GPU has multiprocessors, most of them would be idle.
 const FEW_TILES: usize = 128;
 /// Cubes that a large GPU runs at once, two on each multiprocessor.
@@ -66,8 +96,8 @@ pub(crate) struct Layout {
 }
 
 /// The layout for a product `[m, n]` along k. It follows from the sizes alone, so a product has the same
-/// bits on every device: within a part the sum runs along k, 16 steps at a time, in every block, and parts
-/// are added in their order.
+/// bits on every device with the same matrix cores: within a part the sum runs along k, 16 steps at a time,
+/// in every block, and parts are added in their order.
 pub(crate) fn layout_for(m: usize, n: usize, k: usize, may_split: bool) -> Layout {
     let tiles = |block: &TensorBlock| m.div_ceil(block.rows) * n.div_ceil(block.columns);
     let parts_with = |block: &TensorBlock| match may_split {
@@ -102,6 +132,29 @@ mod tests {
             assert!(layout.parts * layout.part >= k);
             assert!(k == 0 || (layout.parts - 1) * layout.part < k, "no part is empty");
             assert_eq!(layout_for(m, n, k, false).parts, 1);
+        }
+    }
+
+    #[test]
+    fn every_block_suits_every_core() {
+        use crate::amd_tile::DEPTH;
+        for (block, core) in [LARGE, SMALL].into_iter().flat_map(|block| {
+            [MatrixCore::Mma, MatrixCore::Mfma, MatrixCore::Wmma].map(|core| (block, core))
+        }) {
+            let on = block.on(core);
+            assert_eq!((on.rows, on.columns, on.core), (block.rows, block.columns, core));
+            // Part of a product that is split along k, so that it has the same length everywhere.
+            assert_eq!(on.depth, DEPTH);
+            assert!(on.plane_rows() >= 2 * M && on.plane_columns() >= 2 * M, "{on:?}");
+            for k_contiguous in [false, true] {
+                for stage in [on.a_stage(k_contiguous), on.b_stage(k_contiguous)] {
+                    assert_eq!(on.copies(stage) * on.units() * CHUNK, stage.elements(), "{on:?}");
+                }
+            }
+            if core != MatrixCore::Mma {
+                let bytes = 2 * on.stages * on.depth * (on.rows + on.columns);
+                assert!(2 * bytes <= 64 * 1024, "two cubes in the shared memory of a compute unit");
+            }
         }
     }
 }

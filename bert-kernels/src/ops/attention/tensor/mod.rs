@@ -36,7 +36,7 @@ use cubecl::prelude::*;
 use super::Sizes;
 use crate::ops::dropout::Mask;
 use crate::tensor_tile::{CHUNK, LANES, M, Stage};
-use crate::{Buffer, Context, DType};
+use crate::{Buffer, Context, DType, MatrixCore};
 
 /// How a pass is cut into tiles, all of it known when the kernel is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,7 +62,7 @@ impl TensorTiling {
     fn new(ctx: &Context, qkv: &Buffer, sizes: Sizes, mask: &Mask) -> Option<Self> {
         let tile = if sizes.max_length <= TILES[1] { TILES[1] } else { TILES[0] };
         let tiling = Self { width: sizes.head_width, tile, drops: mask.drops() };
-        let fits = ctx.shape().tensor_cores
+        let fits = ctx.shape().matrix_core == Some(MatrixCore::Mma)
             && qkv.dtype() != DType::F32
             && WIDTHS.contains(&sizes.head_width)
             && mask.is_short(sizes.max_length)

@@ -1,8 +1,5 @@
-//! The tensor-core blocking: a cube copies tiles of A and B to shared memory, several steps ahead
-//! and while it computes, and each plane multiplies its part of the tile out of them.
-//!
-//! Elements past an edge arrive as zeros. Finished rows go through shared memory once more, so that
-//! they leave in 16-byte stores instead of the pairs that the instruction leaves in a lane.
+//! NVIDIA's tensor cores: asynchronous copies fill several stages ahead, `ldmatrix` reads fragments out of
+//! them, and `mma.sync` multiplies.
 
 // The macro's hidden names make `n` and `N` neighbours; both are the formula's letters.
 #![allow(clippy::duplicate_underscore_argument)]
@@ -10,36 +7,24 @@
 use cubecl::cmma::MatrixIdent;
 use cubecl::prelude::*;
 
-use super::epilogue::{Finish, finish_value};
-use super::tensor_block::TensorBlock;
+use super::super::epilogue::Finish;
+use super::super::tensor_block::TensorBlock;
+use super::{Part, TileAt, piece_at, store_rows, this_plane, tile_of};
 use crate::async_copy::{commit_copies, copy_async, wait_copies};
 use crate::tensor_tile::{
-    self as tile, CHUNK, LANES, Pair, Stage, accumulator_column, accumulator_row, across, chunk_at,
+    self as tile, CHUNK, Pair, Stage, accumulator_column, accumulator_row, across, chunk_at,
     fragment_at, fragment_stride, load_fragment, multiply_add,
 };
 
-/// Rows of tiles that neighbouring cubes share, so that what they read of A and B is still in the
-/// second-level cache.
-const GROUP: usize = 8;
-
-/// Tiles of C, one a cube; of those along y each takes a part of k, `k_part` long, and writes its product
-/// behind that of the part before.
-///
-/// `NA` and `NB` are the elements that one copy moves, `NC` those of a store.
-#[cube(launch_unchecked)]
-pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
+/// This cube's tile of C, or its part of the sum.
+#[cube]
+pub(super) fn multiply<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     a: &[Vector<E, NA>],
     b: &[Vector<E, NB>],
     c: &mut [Vector<EC, NC>],
     bias: &ComptimeOption<Box<[Vector<f32, NC>]>>,
     pre: &mut ComptimeOption<Box<[Vector<EC, NC>]>>,
-    m: usize,
-    n: usize,
-    k: usize,
-    k_part: usize,
-    a_stride: usize,
-    b_stride: usize,
-    c_stride: usize,
+    part: &Part,
     #[comptime] block: TensorBlock,
     #[comptime] a_stage: Stage,
     #[comptime] b_stage: Stage,
@@ -51,25 +36,9 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     let mut a_shared = Shared::<[E]>::new_aligned_slice(comptime!(stages * a_elements), 128usize);
     let mut b_shared = Shared::<[E]>::new_aligned_slice(comptime!(stages * b_elements), 128usize);
 
-    let row_tiles = m.div_ceil(block.rows);
-    let column_tiles = n.div_ceil(block.columns);
-    let index = CUBE_POS_X as usize;
-    let group_tiles = column_tiles * comptime!(GROUP);
-    let group = index / group_tiles;
-    let within = index % group_tiles;
-    let height = min(row_tiles - group * comptime!(GROUP), comptime!(GROUP).runtime());
-    let first_row = (group * comptime!(GROUP) + within % height) * block.rows;
-    let first_column = within / height * block.columns;
-
-    let part = CUBE_POS_Y as usize;
-    let k_first = part * k_part;
-    let k_end = min(k, k_first + k_part);
-    let c_first = part * m;
-
     let lane = UNIT_POS_PLANE as usize;
-    let plane = UNIT_POS as usize / comptime!(LANES);
-    let plane_row = plane / comptime!(block.planes.1) * comptime!(block.plane_rows());
-    let plane_column = plane % comptime!(block.planes.1) * comptime!(block.plane_columns());
+    let plane = this_plane(block);
+    let (k_first, k_end) = (part.k_first, part.k_end);
 
     // Where this lane's chunks begin in a stage: all else about them is a constant.
     let a_across = comptime!(across(MatrixIdent::A, a_stage));
@@ -79,12 +48,12 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     let mut a_at = Array::<usize>::new(a_in_row);
     #[unroll]
     for step in 0..a_in_row {
-        a_at[step] = fragment_at(lane, plane_row, step, a_stage, a_across);
+        a_at[step] = fragment_at(lane, part.plane_row, step, a_stage, a_across);
     }
     let mut b_at = Array::<usize>::new(b_in_row);
     #[unroll]
     for step in 0..b_in_row {
-        b_at[step] = fragment_at(lane, plane_column, step, b_stage, b_across);
+        b_at[step] = fragment_at(lane, part.plane_column, step, b_stage, b_across);
     }
 
     let row_fragments = comptime!(block.plane_rows() / tile::M);
@@ -102,16 +71,15 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     for step in 0..ahead {
         let k_at = k_first + comptime!(step * block.depth);
         let slot = step.runtime();
-        fill::<E, NA>(a, &mut a_shared, slot, first_row, m, k_at, k_end, a_stride, a_stage, block);
-        fill::<E, NB>(
+        fill_both::<E, NA, NB>(
+            a,
             b,
+            &mut a_shared,
             &mut b_shared,
             slot,
-            first_column,
-            n,
             k_at,
-            k_end,
-            b_stride,
+            part,
+            a_stage,
             b_stage,
             block,
         );
@@ -126,27 +94,15 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
         sync_cube();
         let k_at = k_first + (step + ahead) * block.depth;
         if k_at < k_end {
-            fill::<E, NA>(
+            fill_both::<E, NA, NB>(
                 a,
-                &mut a_shared,
-                write,
-                first_row,
-                m,
-                k_at,
-                k_end,
-                a_stride,
-                a_stage,
-                block,
-            );
-            fill::<E, NB>(
                 b,
+                &mut a_shared,
                 &mut b_shared,
                 write,
-                first_column,
-                n,
                 k_at,
-                k_end,
-                b_stride,
+                part,
+                a_stage,
                 b_stage,
                 block,
             );
@@ -205,8 +161,6 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     );
     let base = plane * comptime!(tile::M * pitch);
     let lane_at = base + accumulator_row(lane) * pitch + accumulator_column(lane);
-    let c_lanes = NC::value();
-    let stores = comptime!(width / c_lanes);
     #[unroll]
     for i in 0..row_fragments {
         #[unroll]
@@ -217,33 +171,50 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
             rows[(lane_at + column + comptime!(8 * pitch)) / 2] = acc[comptime!(at + 1)];
         }
         sync_plane();
-        let finished = rows.with_vector_size::<NC>();
-        for item in 0..comptime!(tile::M * width / c_lanes / LANES) {
-            let item = item * comptime!(LANES) + lane;
-            let row = first_row + plane_row + comptime!(i * tile::M) + item / stores;
-            let inner = item % stores * NC::value();
-            let column = first_column + plane_column + inner;
-            if row < m && column < n {
-                let value = finished[(base + item / stores * pitch + inner) / NC::value()];
-                let row = c_first + row;
-                finish_value::<EC, NC>(value, c, bias, pre, row, column, c_stride, finish);
-            }
-        }
+        store_rows::<f32, EC, NC>(
+            rows.with_vector_size::<NC>(),
+            base,
+            c,
+            bias,
+            pre,
+            part,
+            comptime!(i * tile::M),
+            1usize,
+            pitch,
+            block,
+            finish,
+        );
         sync_plane();
     }
 }
 
-/// This unit's share of the copies that fill one stage of an operand from (`first_outer`, `first_k`).
+/// [`fill`] of both operands, from step `k_at` of k on.
+#[cube]
+fn fill_both<E: Float, NA: Size, NB: Size>(
+    a: &[Vector<E, NA>],
+    b: &[Vector<E, NB>],
+    a_shared: &mut Shared<[E]>,
+    b_shared: &mut Shared<[E]>,
+    slot: usize,
+    k_at: usize,
+    part: &Part,
+    #[comptime] a_stage: Stage,
+    #[comptime] b_stage: Stage,
+    #[comptime] block: TensorBlock,
+) {
+    let a_tile = tile_of(part.first_row, part.m, k_at, part.k_end, part.a_stride);
+    fill::<E, NA>(a, a_shared, slot, &a_tile, a_stage, block);
+    let b_tile = tile_of(part.first_column, part.n, k_at, part.k_end, part.b_stride);
+    fill::<E, NB>(b, b_shared, slot, &b_tile, b_stage, block);
+}
+
+/// This unit's share of the copies that fill one stage of an operand.
 #[cube]
 fn fill<E: Float, L: Size>(
     source: &[Vector<E, L>],
     shared: &mut Shared<[E]>,
     slot: usize,
-    first_outer: usize,
-    outer_end: usize,
-    first_k: usize,
-    k_end: usize,
-    stride: usize,
+    tile: &TileAt,
     #[comptime] stage: Stage,
     #[comptime] block: TensorBlock,
 ) {
@@ -255,26 +226,17 @@ fn fill<E: Float, L: Size>(
         let item = UNIT_POS as usize + comptime!(copy * block.units());
         let row = item / pieces;
         let inner = item % pieces * lanes;
-        let (outer, depth) = if comptime!(stage.k_contiguous) {
-            (first_outer + row, first_k + inner)
-        } else {
-            (first_outer + inner, first_k + row)
-        };
-        // How much of the piece lies within the matrix.
-        let (line, column, inside, left) = if comptime!(stage.k_contiguous) {
-            (outer, depth, outer < outer_end && depth < k_end, k_end - depth)
-        } else {
-            (depth, outer, outer < outer_end && depth < k_end, outer_end - outer)
-        };
-        let at = select(inside, (line * stride + column) / lanes, 0usize.runtime());
+        let piece = piece_at(row, inner, tile, stage);
+        let at = select(piece.inside, piece.at / lanes, 0usize.runtime());
         let to = slot * comptime!(stage.elements())
             + chunk_at(row, inner / comptime!(CHUNK), stage)
             + inner % comptime!(CHUNK);
         if comptime!(lanes == 1) {
             let value = source[at].extract(0usize);
-            shared[to] = select(inside, value, E::from_int(0));
+            shared[to] = select(piece.inside, value, E::from_int(0));
         } else {
-            let valid = select(inside, min(left, lanes.runtime()) * 2, 0usize.runtime()) as u32;
+            let bytes = min(piece.left, lanes.runtime()) * 2;
+            let valid = select(piece.inside, bytes, 0usize.runtime()) as u32;
             copy_async::<Vector<E, L>, E>(
                 &source[at..at + 1],
                 &mut shared[to..to + lanes],
