@@ -11,6 +11,7 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::{Device, MemoryScope};
 use half::{bf16, f16};
 
+use crate::ops::GemmTuning;
 use crate::{Buffer, DType, KernelError};
 
 /// A device with its queue, and what kernels adapt to.
@@ -23,6 +24,7 @@ pub struct Context {
     name: &'static str,
     shape: DeviceShape,
     queue: Arc<Queue>,
+    gemm_tuning: Arc<GemmTuning>,
 }
 
 /// Device memory while something ran.
@@ -141,12 +143,27 @@ impl Context {
             plane_ops: client.features().plane.contains(cubecl::features::Plane::Ops),
             tensor_cores: has_tensor_cores(client.features()),
         };
-        Self { client, name, shape, queue: Arc::default() }
+        Self { client, name, shape, queue: Arc::default(), gemm_tuning: Arc::default() }
     }
 
     /// The runtime's name: `cpu`, `cuda`, `hip` or `wgpu`.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The device as its maker calls it; two of a kind have one name.
+    pub fn device_name(&self) -> &str {
+        &self.client.properties().identity.name
+    }
+
+    /// The same device and queue, with products that take the blocks of a measurement. No bit of a result
+    /// depends on it.
+    pub fn with_gemm_tuning(self, tuning: GemmTuning) -> Self {
+        Self { gemm_tuning: Arc::new(tuning), ..self }
+    }
+
+    pub(crate) fn gemm_tuning(&self) -> &GemmTuning {
+        &self.gemm_tuning
     }
 
     /// What kernels adapt to.

@@ -22,6 +22,9 @@ use crate::tensor_tile::{
 /// second-level cache.
 const GROUP: usize = 8;
 
+/// Elements that a unit copies one by one before it waits for them; a divisor of all that it copies.
+const SINGLES_AT_ONCE: usize = 8;
+
 /// Tiles of C, one a cube; of those along y each takes a part of k, `k_part` long, and writes its product
 /// behind that of the part before.
 ///
@@ -196,11 +199,10 @@ pub(crate) fn gemm_tensor<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     wait_copies(0usize);
     sync_cube();
 
-    // Rows of finished values: pairs of rows eight apart begin at different banks.
     let width = comptime!(block.plane_columns());
-    let pitch = comptime!(width + 8);
+    let pitch = comptime!(block.finished_pitch());
     let mut rows = Shared::<[Vector<f32, Pair>]>::new_aligned_slice(
-        comptime!(block.planes.0 * block.planes.1 * tile::M * pitch / 2),
+        comptime!(block.finished_pairs()),
         128usize,
     );
     let base = plane * comptime!(tile::M * pitch);
@@ -250,37 +252,43 @@ fn fill<E: Float, L: Size>(
     let lanes = L::value();
     let pieces = comptime!(stage.chunks() * CHUNK / lanes);
     let copies = comptime!(stage.rows() * pieces / block.units());
-    #[unroll]
-    for copy in 0..copies {
-        let item = UNIT_POS as usize + comptime!(copy * block.units());
-        let row = item / pieces;
-        let inner = item % pieces * lanes;
-        let (outer, depth) = if comptime!(stage.k_contiguous) {
-            (first_outer + row, first_k + inner)
-        } else {
-            (first_outer + inner, first_k + row)
-        };
-        // How much of the piece lies within the matrix.
-        let (line, column, inside, left) = if comptime!(stage.k_contiguous) {
-            (outer, depth, outer < outer_end && depth < k_end, k_end - depth)
-        } else {
-            (depth, outer, outer < outer_end && depth < k_end, outer_end - outer)
-        };
-        let at = select(inside, (line * stride + column) / lanes, 0usize.runtime());
-        let to = slot * comptime!(stage.elements())
-            + chunk_at(row, inner / comptime!(CHUNK), stage)
-            + inner % comptime!(CHUNK);
-        if comptime!(lanes == 1) {
-            let value = source[at].extract(0usize);
-            shared[to] = select(inside, value, E::from_int(0));
-        } else {
-            let valid = select(inside, min(left, lanes.runtime()) * 2, 0usize.runtime()) as u32;
-            copy_async::<Vector<E, L>, E>(
-                &source[at..at + 1],
-                &mut shared[to..to + lanes],
-                valid,
-                comptime!(2 * lanes),
-            );
+    // Single elements go through registers, so that all copies at once would take too many.
+    let at_once = comptime!(if lanes == 1 { SINGLES_AT_ONCE } else { copies });
+    #[unroll(comptime!(at_once == copies))]
+    for turn in 0..comptime!(copies / at_once) {
+        #[unroll]
+        for copy in 0..at_once {
+            let copy = turn * at_once + copy;
+            let item = UNIT_POS as usize + copy * comptime!(block.units());
+            let row = item / pieces;
+            let inner = item % pieces * lanes;
+            let (outer, depth) = if comptime!(stage.k_contiguous) {
+                (first_outer + row, first_k + inner)
+            } else {
+                (first_outer + inner, first_k + row)
+            };
+            // How much of the piece lies within the matrix.
+            let (line, column, inside, left) = if comptime!(stage.k_contiguous) {
+                (outer, depth, outer < outer_end && depth < k_end, k_end - depth)
+            } else {
+                (depth, outer, outer < outer_end && depth < k_end, outer_end - outer)
+            };
+            let at = select(inside, (line * stride + column) / lanes, 0usize.runtime());
+            let to = slot * comptime!(stage.elements())
+                + chunk_at(row, inner / comptime!(CHUNK), stage)
+                + inner % comptime!(CHUNK);
+            if comptime!(lanes == 1) {
+                let value = source[at].extract(0usize);
+                shared[to] = select(inside, value, E::from_int(0));
+            } else {
+                let valid = select(inside, min(left, lanes.runtime()) * 2, 0usize.runtime()) as u32;
+                copy_async::<Vector<E, L>, E>(
+                    &source[at..at + 1],
+                    &mut shared[to..to + lanes],
+                    valid,
+                    comptime!(2 * lanes),
+                );
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How a cube of the tensor-core path is laid over C, and which one suits a product.
 
-use crate::tensor_tile::{LANES, Stage};
+use crate::DeviceShape;
+use crate::tensor_tile::{LANES, M, Stage};
 
 /// A cube's tile of C and how it is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,8 +27,12 @@ impl TensorBlock {
         self.columns / self.planes.1
     }
 
+    pub(crate) fn plane_count(&self) -> usize {
+        self.planes.0 * self.planes.1
+    }
+
     pub(crate) fn units(&self) -> usize {
-        self.planes.0 * self.planes.1 * LANES
+        self.plane_count() * LANES
     }
 
     pub(crate) fn a_stage(&self, k_contiguous: bool) -> Stage {
@@ -37,16 +42,61 @@ impl TensorBlock {
     pub(crate) fn b_stage(&self, k_contiguous: bool) -> Stage {
         Stage { outer: self.columns, depth: self.depth, k_contiguous }
     }
+
+    /// Elements of f32 from one finished row in shared memory to the next: pairs of rows eight apart
+    /// begin at different banks.
+    pub(crate) fn finished_pitch(&self) -> usize {
+        self.plane_columns() + 8
+    }
+
+    /// Pairs of f32 that the finished rows of all planes take in shared memory.
+    pub(crate) fn finished_pairs(&self) -> usize {
+        self.plane_count() * M * self.finished_pitch() / 2
+    }
+
+    /// Bytes of shared memory of a cube: the stages in 16 bits, and the finished rows.
+    fn shared_bytes(&self) -> usize {
+        self.stages * (self.rows + self.columns) * self.depth * 2 + self.finished_pairs() * 8
+    }
+
+    /// Whether a device runs such a cube.
+    pub(crate) fn fits(&self, shape: DeviceShape) -> bool {
+        self.units() <= shape.max_units_per_cube as usize
+            && self.shared_bytes() <= shape.shared_memory_bytes
+    }
+}
+
+/// Steps of k that every block stages at once, so that parts of k, which begin at multiples of it, and the
+/// zeros behind the last step are the same in all of them.
+const DEPTH: usize = 32;
+
+const fn block(size: (usize, usize), planes: (usize, usize), stages: usize) -> TensorBlock {
+    TensorBlock { rows: size.0, columns: size.1, depth: DEPTH, stages, planes }
 }
 
 /// Planes of 64 × 64, whose fragments are read from shared memory for 32 operations a byte; 128
 /// accumulators a unit leave room for two cubes on a multiprocessor of Hopper; Ampere's shared memory
 /// holds one.
-const LARGE: TensorBlock =
-    TensorBlock { rows: 128, columns: 128, depth: 32, stages: 4, planes: (2, 2) };
+const LARGE: TensorBlock = block((128, 128), (2, 2), 4);
 /// Planes of 32 × 32: half as many operations a byte, but four times as many cubes.
-const SMALL: TensorBlock =
-    TensorBlock { rows: 64, columns: 64, depth: 32, stages: 4, planes: (2, 2) };
+const SMALL: TensorBlock = block((64, 64), (2, 2), 4);
+
+/// All that a product may be laid out with; a device that was measured says which.
+pub(crate) const BLOCKS: [TensorBlock; 8] = [
+    LARGE,
+    SMALL,
+    // Between the two, for products whose tiles fill a last wave of cubes badly.
+    block((128, 64), (2, 2), 4),
+    block((64, 128), (2, 2), 4),
+    // Two cubes on a multiprocessor of Ampere.
+    block((128, 128), (2, 2), 3),
+    // Twice the planes to hide what each waits for.
+    block((128, 128), (2, 4), 4),
+    // A quarter less to read from the second-level cache.
+    block((128, 256), (2, 4), 4),
+    block((256, 128), (4, 2), 4),
+];
+
 /// With fewer large tiles than a large GPU has multiprocessors, most of them would be idle.
 const FEW_TILES: usize = 128;
 /// Cubes that a large GPU runs at once, two on each multiprocessor.
@@ -65,9 +115,11 @@ pub(crate) struct Layout {
     pub(crate) part: usize,
 }
 
-/// The layout for a product `[m, n]` along k. It follows from the sizes alone, so a product has the same
-/// bits on every device: within a part the sum runs along k, 16 steps at a time, in every block, and parts
-/// are added in their order.
+/// The layout for a product `[m, n]` along k where nothing was measured.
+///
+/// The parts follow from the sizes alone, whatever block takes the place of this one, so a product has the
+/// same bits on every device: within a part the sum runs along k, 16 steps at a time, in every block, and
+/// parts are added in their order.
 pub(crate) fn layout_for(m: usize, n: usize, k: usize, may_split: bool) -> Layout {
     let tiles = |block: &TensorBlock| m.div_ceil(block.rows) * n.div_ceil(block.columns);
     let parts_with = |block: &TensorBlock| match may_split {
@@ -75,13 +127,16 @@ pub(crate) fn layout_for(m: usize, n: usize, k: usize, may_split: bool) -> Layou
         false => 1,
     };
     let block = if tiles(&LARGE) * parts_with(&LARGE) < FEW_TILES { SMALL } else { LARGE };
-    let part = k.div_ceil(parts_with(&block)).max(1).next_multiple_of(block.depth);
+    let part = k.div_ceil(parts_with(&block)).max(1).next_multiple_of(DEPTH);
     Layout { block, parts: k.div_ceil(part).max(1), part }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::tensor_tile::CHUNK;
 
     #[test]
     fn gradients_of_weights_are_split_along_their_tokens() {
@@ -103,5 +158,23 @@ mod tests {
             assert!(k == 0 || (layout.parts - 1) * layout.part < k, "no part is empty");
             assert_eq!(layout_for(m, n, k, false).parts, 1);
         }
+    }
+
+    /// Copies and stores are shared out without a rest, and a sum takes the same steps in all blocks.
+    #[test]
+    fn every_block_is_shared_out_evenly() {
+        for block in BLOCKS {
+            assert_eq!(block.depth, DEPTH);
+            assert!(block.stages >= 2 && block.plane_rows() % M == 0, "{block:?}");
+            assert_eq!(block.plane_columns() % (2 * CHUNK), 0, "{block:?}");
+            for k_contiguous in [false, true] {
+                for stage in [block.a_stage(k_contiguous), block.b_stage(k_contiguous)] {
+                    let copies = stage.rows() * stage.chunks();
+                    assert_eq!(copies % block.units(), 0, "{block:?} {stage:?}");
+                }
+            }
+            assert_eq!(M * block.plane_columns() / CHUNK % LANES, 0, "{block:?}");
+        }
+        assert_eq!(BLOCKS.iter().collect::<HashSet<_>>().len(), BLOCKS.len());
     }
 }
