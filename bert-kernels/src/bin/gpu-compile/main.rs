@@ -138,9 +138,20 @@ fn dump(folder: &Path, target: Target, kernel: &Compiled) -> Result<(), String> 
     let Ok(code) = &kernel.outcome else {
         return Ok(());
     };
-    let extension = if target.is_nvidia() { "ptx" } else { "co" };
-    let name = format!("{}-{}.{extension}", kernel.kernel, &kernel.id[..8]);
-    write(&folder.join(target.name()).join(name), &code.bytes)
+    let path = |extension: &str| {
+        let name = format!("{}-{}.{extension}", kernel.kernel, &kernel.id[..8]);
+        folder.join(target.name()).join(name)
+    };
+    if !target.is_nvidia() {
+        return write(&path("co"), &code.bytes);
+    }
+    // What the text does not say by itself.
+    let head = format!(
+        "// {}\n// shared memory: {} bytes\n",
+        kernel.variant.replace('\n', " "),
+        code.shared_memory_bytes
+    );
+    write(&path("ptx"), &[head.as_bytes(), &code.bytes].concat())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
