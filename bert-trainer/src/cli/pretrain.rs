@@ -131,6 +131,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Option<Report>> {
         recompute: args.memory.recompute,
     };
     let (ctx, ranks) = collective::join(&args.device.device)?;
+    let (ctx, note) =
+        args.device.tuning.apply(ctx).map_err(|error| failure(&*ranks, error.into()))?;
+    if let Some(note) = note.filter(|_| ranks.rank() == 0) {
+        eprintln!("{note}");
+    }
     let summary = pretrain(&ctx, &*ranks, &config, args.device.precision, &plan, &paths)
         .map_err(|error| failure(&*ranks, error))?;
     if ranks.rank() > 0 {
