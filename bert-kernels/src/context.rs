@@ -10,6 +10,7 @@ use cubecl::{Device, MemoryScope};
 use half::{bf16, f16};
 
 use crate::arena::{Arena, Recording};
+use crate::ops::GemmTuning;
 use crate::{Buffer, DType, KernelError, MatrixCore};
 
 /// A device with its queue, and what kernels adapt to.
@@ -24,6 +25,7 @@ pub struct Context {
     queue: Arc<Queue>,
     /// Where buffers come from, while that is not the allocator.
     arena: Arc<Mutex<Option<Arena>>>,
+    gemm_tuning: Arc<GemmTuning>,
 }
 
 /// A recording with what its run gave, or why there is none.
@@ -147,12 +149,34 @@ impl Context {
             plane_ops: client.features().plane.contains(cubecl::features::Plane::Ops),
             matrix_core: MatrixCore::of(client.properties()),
         };
-        Self { client, name, shape, queue: Arc::default(), arena: Arc::default() }
+        Self {
+            client,
+            name,
+            shape,
+            queue: Arc::default(),
+            arena: Arc::default(),
+            gemm_tuning: Arc::default(),
+        }
     }
 
     /// The runtime's name: `cpu`, `cuda`, `hip` or `wgpu`.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The device as its maker calls it; two of a kind have one name.
+    pub fn device_name(&self) -> &str {
+        &self.client.properties().identity.name
+    }
+
+    /// The same device and queue, with products that take the blocks of a measurement. No bit of a result
+    /// depends on it.
+    pub fn with_gemm_tuning(self, tuning: GemmTuning) -> Self {
+        Self { gemm_tuning: Arc::new(tuning), ..self }
+    }
+
+    pub(crate) fn gemm_tuning(&self) -> &GemmTuning {
+        &self.gemm_tuning
     }
 
     /// What kernels adapt to.

@@ -176,7 +176,7 @@ mod tests {
     /// Both operands of every block, in either layout, and how much of one a plane has.
     fn stages() -> Vec<(Stage, usize)> {
         let mut stages = Vec::new();
-        for (outer, span) in [(64, 32), (128, 64)] {
+        for (outer, span) in [(64, 32), (64, 64), (128, 32), (128, 64), (256, 64)] {
             for k_contiguous in [false, true] {
                 stages.push((Stage { outer, depth: 32, k_contiguous }, span));
             }

@@ -17,3 +17,4 @@ pub mod model;
 pub mod prune;
 pub mod report;
 pub mod train;
+pub mod tuning;

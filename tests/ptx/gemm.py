@@ -1,15 +1,16 @@
-"""Runs the PTX or AMD's assembly of every tensor-core product and compares what it computes with a product
-in f64.
+"""Runs the PTX of every tensor-core product and compares what it computes with a product in f64.
 
-    cargo xtask gpu-compile -- --rows gemm --dump target/ptx
-    python tests/ptx/gemm.py target/ptx/sm_80 target/ptx/sm_90 target/ptx/gfx942 target/ptx/gfx1100
+    cargo xtask gpu-compile -- --rows gemm --target sm_80 --target sm_90 --dump target/ptx
+    python tests/ptx/gemm.py target/ptx/sm_80 target/ptx/sm_90
 
-Needs numpy. The text of a kernel does not say how its operands lie: it passes if one of the three
-layouts, with what an epilogue may do, gives the right answer at every element.
+Needs numpy. A kernel must give the right answer at every element, of a product whose sums are exact. Then
+all blocks that a product may be laid out with must give the same bits, of one whose sums are rounded.
 """
 
 import argparse
-import itertools
+import collections
+import concurrent.futures
+import dataclasses
 import math
 import re
 import struct
@@ -18,130 +19,170 @@ from pathlib import Path
 
 import numpy as np
 
-import amd
-import interpreter
-from interpreter import from_bf16, from_f16, to_bf16, to_f16
+from interpreter import from_bf16, from_f16, launch, to_bf16, to_f16
 
 # Length of a part of k.
 PART = 64
 ERF = np.vectorize(math.erf)
 ACTIVATIONS = {
-    "none": lambda x: x,
-    "gelu": lambda x: 0.5 * x * (1 + ERF(x / math.sqrt(2))),
-    "tanh gelu": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
-    "relu": lambda x: np.maximum(x, 0),
-    "tanh": np.tanh,
+    "None": lambda x: x,
+    "Some(Gelu)": lambda x: 0.5 * x * (1 + ERF(x / math.sqrt(2))),
+    "Some(GeluTanh)": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "Some(Relu)": lambda x: np.maximum(x, 0),
+    "Some(Tanh)": np.tanh,
 }
+# Whether neighbours of A and of B in memory are neighbours along k.
+LAYOUTS = {("true", "true"): "NT", ("true", "false"): "NN", ("false", "false"): "TN"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a kernel computes, whatever its block."""
+
+    target: str
+    half: bool
+    low: bool
+    lanes: tuple
+    layout: str
+    accumulate: bool
+    activation: str
+    pointers: int
+
+    def __str__(self):
+        return (
+            f"{self.target} {'f16' if self.half else 'bf16'} {self.layout}"
+            f"{' += ' if self.accumulate else ' = '}{'narrow' if self.low else 'f32'}, {self.activation},"
+            f" {self.pointers} operands, copies of {self.lanes}"
+        )
+
+
+class Kernel:
+    """A dumped kernel, whose first lines are its arguments and its shared memory."""
+
+    def __init__(self, path):
+        self.path, self.text = path, path.read_text()
+        head = self.text.split("\n", 2)
+        self.block = re.search(r"TensorBlock (\{[^}]*\})", head[0]).group(1)
+        self.rows, self.columns = (int(re.search(rf"{key}: (\d+)", self.block).group(1)) for key in ("rows", "columns"))
+        self.shared_bytes = int(re.search(r"shared memory: (\d+) bytes", head[1]).group(1))
+        declared = self.text[self.text.index(".entry") :].split("{", 1)[0]
+        accumulate, activation = re.search(r"accumulate: (\w+), activation: ([\w()]+)", head[0]).groups()
+        self.kind = Kind(
+            target=path.parent.name,
+            half="f32.f16.f16.f32" in self.text,
+            low="cvt.rn.f16" in self.text or "cvt.rn.bf16" in self.text,
+            lanes=tuple(int(re.search(rf"\b{key}: (\d+)", head[0]).group(1)) for key in ("na", "nb", "nc")),
+            layout=LAYOUTS[tuple(re.findall(r"k_contiguous: (\w+)", head[0]))],
+            accumulate=accumulate == "true",
+            activation=activation,
+            pointers=len(re.findall(r"\.param \.u64", declared)),
+        )
+
+    def run(self, a, b, before, bias, sizes, part):
+        """The buffers behind the operands, C first."""
+        m, n, k = sizes
+        narrow = to_f16 if self.kind.half else to_bf16
+        parts = -(-k // part)
+        stored = narrow(before).tobytes() if self.kind.low else before.tobytes()
+        # C, then a bias, then what is kept before the activation.
+        more = [stored * parts, bias.tobytes(), stored][: self.kind.pointers - 2]
+        scalars = struct.pack("<7I", m, n, k, part, a.shape[1], b.shape[1], n)
+        cubes = -(-m // self.rows) * -(-n // self.columns)
+        buffers = [narrow(a).tobytes(), narrow(b).tobytes(), *more]
+        return launch(self.text, buffers, scalars, cubes, self.shared_bytes, rows=parts)[2:]
 
 
 def up(size, to):
     return -(-size // to) * to
 
 
-def sizes(layout, lanes, tile):
-    """Sizes past the edge of a tile that allow the kernel's copies and stores, and no wider ones."""
-    a, b, c = lanes
-    m, n, k = tile + 7, up(tile + 19, c), 101
-    if layout == "TN":
+def sizes(kind, m, n, k):
+    """Sizes from these on that allow the kernel's copies and stores, and no wider ones."""
+    a, b, c = kind.lanes
+    if kind.layout == "TN":
         return up(m, a), up(n, max(b, c)), k
-    if layout == "NN":
+    if kind.layout == "NN":
         return m, up(n, max(b, c)), up(k, a)
-    return m, n, up(k, max(a, b))
+    return m, up(n, c), up(k, max(a, b))
 
 
-def grid(random, *shape):
-    """Values whose products are exact."""
-    return (random.integers(-8, 9, shape) / 8).astype(np.float32)
+def operands(kind, size, draw):
+    """A and B as they are stored, what is in C before, and a bias."""
+    m, n, k = size
+    a = draw(*((k, m) if kind.layout == "TN" else (m, k)))
+    b = draw(*((n, k) if kind.layout == "NT" else (k, n)))
+    return a, b, draw(m, n), draw(n)
 
 
-class Ptx:
-    """What is to be known of a kernel for NVIDIA."""
-
-    launch = staticmethod(interpreter.launch)
-
-    def __init__(self, text):
-        self.pointers = len(re.findall(r"\.param \.u64", text.split("{", 1)[0]))
-        # A large tile rounds rows up by 127.
-        large = re.search(r"add\.s32 \s*%r\d+, %r\d+, 127;", text)
-        self.tile, self.shared_bytes = (128, 83_968) if large else (64, 43_008)
-        self.half = "f32.f16.f16.f32" in text
-        self.low = "cvt.rn.f16" in text or "cvt.rn.bf16" in text
-
-
-class Amd:
-    """What is to be known of a kernel for AMD."""
-
-    launch = staticmethod(amd.launch)
-
-    def __init__(self, text):
-        self.pointers = amd.Kernel(text).buffers
-        large = re.search(r"s_addk?_i32 s\d+, (s\d+, )?0x7f\b", text)
-        self.tile, self.shared_bytes = (128, 32_768) if large else (64, 16_384)
-        self.half = "_f32_16x16x16_f16" in text
-        self.low = "_ec_f32_" not in text
-
-
-def attempt(text, kind, layout):
-    """What the kernel is if its operands lie like this, or why it is not that."""
-    lanes = [int(n) for n in re.search(r"na_(\d+)_nb_(\d+)_nc_(\d+)", text).groups()]
-    pointers, tile, half, low = kind.pointers, kind.tile, kind.half, kind.low
-    narrow, widen = (to_f16, from_f16) if half else (to_bf16, from_bf16)
-    m, n, k = sizes(layout, lanes, tile)
+def wrong(kernel):
+    """Why the kernel is not right, or nothing, and what it was asked."""
+    kind = kernel.kind
     random = np.random.default_rng(1)
-    a = grid(random, *((k, m) if layout == "TN" else (m, k)))
-    b = grid(random, *((n, k) if layout == "NT" else (k, n)))
-    product = (a.T if layout == "TN" else a).astype(np.float64) @ (b.T if layout == "NT" else b)
-    before, bias = grid(random, m, n), grid(random, n)
+    m, n, k = size = sizes(kind, kernel.rows + 7, kernel.columns + 19, 101)
+    # Values whose products are exact.
+    draw = lambda *shape: (random.integers(-8, 9, shape) / 8).astype(np.float32)
+    a, b, before, bias = operands(kind, size, draw)
+    left, right = a.T if kind.layout == "TN" else a, b.T if kind.layout == "NT" else b
+    product = left.astype(np.float64) @ right
     # A plain product may be split along k: then each part has a C of its own, and their sum counts.
-    part = PART if pointers == 3 else k
+    part = PART if kind.pointers == 3 else k
     parts = -(-k // part)
-    stored = narrow(before).tobytes() if low else before.tobytes()
-    # C, then a bias, then what is kept before the activation.
-    more = [stored * parts, bias.tobytes(), stored][: pointers - 2]
-    scalars = struct.pack("<7I", m, n, k, part, a.shape[1], b.shape[1], n)
-    cubes = -(-m // tile) * -(-n // tile)
-    buffers = [narrow(a).tobytes(), narrow(b).tobytes(), *more]
+    asked = f"{m}x{n}x{k} in {parts} of k"
     try:
-        found = kind.launch(text, buffers, scalars, cubes, kind.shared_bytes, rows=parts)
+        found = kernel.run(a, b, before, bias, size, part)
     except AssertionError as error:
-        return False, str(error)
+        return str(error), asked
+    widen = from_f16 if kind.half else from_bf16
 
     def matrix(data):
-        values = widen(data.view(np.uint16)) if low else data.view(np.float32)
+        values = widen(data.view(np.uint16)) if kind.low else data.view(np.float32)
         return values.reshape(-1, m, n).sum(0)
 
-    # A store rounds to 8 or 11 bits, or the sum is exact.
-    bound = (2.0**-11 if half else 2.0**-8) * parts * (np.abs(product).max() + 2) if low else 0.0
-    wrong = []
-    for accumulated, (name, activation) in itertools.product((False, True), ACTIVATIONS.items()):
-        pre = product + (parts * before if accumulated else 0) + (bias if pointers > 3 else 0)
-        errors = [np.abs(matrix(found[2]) - activation(pre)).max()]
-        if pointers > 4:
-            errors.append(np.abs(matrix(found[4]) - pre).max())
-        product_of = f"{'f16' if half else 'bf16'} {layout} {m}x{n}x{k} in {parts} of k"
-        what = f"{product_of}, {name}{', accumulated' if accumulated else ''}"
-        if max(errors) <= bound:
-            return True, f"{what}, error {max(errors):.2g}"
-        wrong.append((max(errors), what))
-    return False, "off by {:.2g} at best: {}".format(*min(wrong))
+    pre = product + (parts * before if kind.accumulate else 0) + (bias if kind.pointers > 3 else 0)
+    errors = [np.abs(matrix(found[0]) - ACTIVATIONS[kind.activation](pre)).max()]
+    if kind.pointers > 4:
+        errors.append(np.abs(matrix(found[2]) - pre).max())
+    # A store rounds to 8 or 11 bits, an activation has an error of its own, or the sum is exact.
+    bound = (2.0**-11 if kind.half else 2.0**-8) * parts * (np.abs(product).max() + 2) if kind.low else 0.0
+    return (f"off by {max(errors):.2g}" if not max(errors) <= bound else None), f"{asked}, error {max(errors):.2g}"
+
+
+def bits(kernel):
+    """All that the kernel leaves, of a product whose sums are rounded at every step."""
+    kind = kernel.kind
+    random = np.random.default_rng(2)
+    m, n, k = size = sizes(kind, 135, 139, 101)
+    draw = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    part = PART if kind.pointers == 3 else k
+    found = kernel.run(*operands(kind, size, draw), size, part)
+    return b"".join(data.tobytes() for data in found)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, help="what gpu-compile dumped for a target")
-    failures = kernels = 0
     folders = parser.parse_args().folders
-    paths = [path for folder in folders for path in folder.glob("GemmTensor-*") if path.suffix in (".ptx", ".s")]
-    for path in sorted(paths):
-        text = path.read_text()
-        kind = (Ptx if path.suffix == ".ptx" else Amd)(text)
-        results = [attempt(text, kind, layout) for layout in ("NN", "NT", "TN")]
-        passed = [said for good, said in results if good]
-        kernels += 1
-        failures += not passed
-        print(path.parent.name, path.stem, "ok:" if passed else "WRONG:", passed[0] if passed else results)
-    print(f"{kernels - failures} of {kernels} kernels are right")
-    sys.exit(failures > 0 or kernels == 0)
+    kernels = [Kernel(path) for folder in folders for path in sorted(folder.glob("GemmTensor-*.ptx"))]
+    pool = concurrent.futures.ProcessPoolExecutor()
+    failures = 0
+    for kernel, (reason, asked) in zip(kernels, pool.map(wrong, kernels)):
+        failures += reason is not None
+        print(kernel.path.stem, f"WRONG: {reason}:" if reason else "ok:", kernel.kind, kernel.block, asked, flush=True)
+    print(f"{len(kernels) - failures} of {len(kernels)} kernels are right")
+
+    families = collections.defaultdict(list)
+    for kernel in kernels:
+        families[kernel.kind].append(kernel)
+    families = {kind: family for kind, family in families.items() if len(family) > 1}
+    differ = 0
+    for kind, family in families.items():
+        found = list(pool.map(bits, family))
+        others = [kernel.block for kernel, bits_of in zip(family, found) if bits_of != found[0]]
+        differ += bool(others)
+        said = f"OTHER BITS than {family[0].block}: {', '.join(others)}" if others else "the same bits"
+        print(f"{kind}: {len(family)} blocks, {said}", flush=True)
+    print(f"{len(families) - differ} of {len(families)} products have the same bits in every block")
+    sys.exit(failures + differ > 0 or not kernels or not families)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 //! Rows of `ops/gemm/`.
 
-use super::{Bound, Case, CaseFailure, Random, check_gradient, compare, epsilon, upload, widen};
+use super::{
+    Bound, Case, CaseFailure, Random, check_gradient, compare, epsilon, expect, upload, widen,
+};
 use crate::ops::gemm::reference;
 use crate::ops::{self, Activation, Epilogue, Gemm, Transpose};
 use crate::{Context, DType};
@@ -82,8 +84,59 @@ pub(super) fn rows() -> Vec<Case> {
             product(ctx, (m, n, k), Transpose::TN, dtype, DType::F32, true)
         }));
     }
+    rows.extend(rows_of_blocks());
     rows.push(Case::new("gemm", "gradients", DType::F32, |_| gradients()));
     rows
+}
+
+/// Products in every block that the device has: the three passes of a linear layer as a training step has
+/// them, with the widest copies and stores, and one at odd sizes. All end within a block.
+fn rows_of_blocks() -> Vec<Case> {
+    let size = (264, 280, 104);
+    let row = |dtype, pass: Pass, size @ (m, n, k): (usize, usize, usize)| {
+        let name = format!("{:?} {m}x{n}x{k} {} in every block", pass.transpose(), pass.suffix());
+        Case::new("gemm", name, dtype, move |ctx| in_every_block(ctx, size, pass, dtype))
+    };
+    let mut rows = Vec::new();
+    for dtype in [DType::F32, DType::Bf16] {
+        for pass in [Pass::Forward, Pass::OfInput, Pass::OfWeight] {
+            rows.push(row(dtype, pass, size));
+        }
+        rows.push(row(dtype, Pass::OfInput, (261, 259, 101)));
+    }
+    rows.push(row(DType::F16, Pass::Forward, size));
+    // In parts along k on tensor cores, whatever the block.
+    rows.push(row(DType::Bf16, Pass::OfWeight, (264, 136, 1096)));
+    rows
+}
+
+/// A pass of a linear layer.
+#[derive(Debug, Clone, Copy)]
+enum Pass {
+    /// With bias and GELU, which keeps what was before.
+    Forward,
+    /// The gradient of the input.
+    OfInput,
+    /// The gradient of the weight, in f32 and added to.
+    OfWeight,
+}
+
+impl Pass {
+    fn transpose(self) -> Transpose {
+        match self {
+            Self::Forward => Transpose::NT,
+            Self::OfInput => Transpose::NN,
+            Self::OfWeight => Transpose::TN,
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Forward => "bias Gelu",
+            Self::OfInput => "=",
+            Self::OfWeight => "+= f32",
+        }
+    }
 }
 
 fn product(
@@ -164,6 +217,62 @@ fn with_epilogue(
     if activation.is_some() {
         let bound = Bound::of_max("gemm_sum_error", gemm_sum_error(k)).stored_as(dtype);
         compare("pre", &ctx.read_f32(&pre)?, &expected_pre, bound)?;
+    }
+    Ok(())
+}
+
+/// Every block is right, and has the bits of every other.
+fn in_every_block(
+    ctx: &Context,
+    (m, n, k): (usize, usize, usize),
+    pass: Pass,
+    dtype: DType,
+) -> Result<(), CaseFailure> {
+    let mut random = Random::new((m * 37 + n * 11 + k) as u64);
+    let a = random.values(m * k, 0.3, dtype);
+    let b = random.values(k * n, 1.0, dtype);
+    let bias = random.values(n, 1.0, DType::F32);
+    let accumulate = matches!(pass, Pass::OfWeight);
+    let c_dtype = if accumulate { DType::F32 } else { dtype };
+    let before = random.values(m * n, 1.0, c_dtype);
+    let (of_a, of_b) = (upload(ctx, &a, dtype), upload(ctx, &b, dtype));
+    let of_bias = ctx.upload_f32(&bias);
+    let mut results = Vec::new();
+    for block in ops::gemm_blocks(ctx, dtype) {
+        let (c, pre) = (upload(ctx, &before, c_dtype), ctx.zeros(c_dtype, m * n));
+        let epilogue = match pass {
+            Pass::Forward => {
+                let activation = Activation::Gelu;
+                Epilogue::BiasActivation { bias: &of_bias, activation, pre: &pre }
+            }
+            _ => Epilogue::None,
+        };
+        let transpose = pass.transpose();
+        let args = Gemm { a: &of_a, b: &of_b, c: &c, m, n, k, transpose, accumulate, epilogue };
+        let ctx = ctx.clone().with_gemm_tuning(ops::GemmTuning::always(block));
+        ops::gemm(&ctx, args)?;
+        expect(ops::gemm_block(&ctx, &args) == block, || format!("{block} was not taken"))?;
+        results.push((block, c, pre));
+    }
+    let mut expected = reference::product(&widen(&a), &widen(&b), (m, n, k), pass.transpose());
+    let mut error = gemm_sum_error(k);
+    match pass {
+        Pass::Forward => {
+            let gelu = Some(Activation::Gelu);
+            expected = reference::epilogue(&expected, &widen(&bias), gelu).1;
+            error += GEMM_ACTIVATION_ERROR;
+        }
+        Pass::OfInput => {}
+        Pass::OfWeight => expected.iter_mut().zip(&before).for_each(|(c, b)| *c += f64::from(*b)),
+    }
+    let bound = Bound::of_max("gemm_sum_error + GEMM_ACTIVATION_ERROR", error).stored_as(c_dtype);
+    let mut first: Option<[Vec<u32>; 2]> = None;
+    for (block, c, pre) in &results {
+        let (c, pre) = (ctx.read_f32(c)?, ctx.read_f32(pre)?);
+        compare(&format!("c in {block}"), &c, &expected, bound)?;
+        let bits = [c, pre].map(|values| values.iter().map(|value| value.to_bits()).collect());
+        let first = first.get_or_insert_with(|| bits.clone());
+        expect(*first == bits, || format!("{block} has other bits than {}", results[0].0))?;
     }
     Ok(())
 }

@@ -26,6 +26,8 @@ pub struct Compiled {
     pub path: &'static str,
     /// What tells it from the other variants: stable from run to run.
     pub id: String,
+    /// The same in words: its comptime arguments.
+    pub variant: String,
     /// What [`Device::compiled_for`] was told when it was first launched.
     pub label: String,
     /// Units of a cube.

@@ -134,6 +134,7 @@ impl Server for CompilingServer {
             kernel: id.short_name().into(),
             path: id.type_name(),
             id: format!("{:032x}", id.stable_hash()),
+            variant: id.stable_format(),
             label,
             units: id.cube_dim.num_elems(),
             outcome,

@@ -100,9 +100,7 @@ struct Layout {
 
 impl Layout {
     fn new(ctx: &Context, rows: usize, vocabulary: usize, width: usize) -> Self {
-        let most = if ctx.shape().is_cpu() { CPU_CHUNK_LOGITS } else { GPU_CHUNK_LOGITS };
-        let chunk =
-            (most / rows.max(1)).max(MIN_CHUNK).min(vocabulary).next_multiple_of(CHUNK_ALIGN);
+        let chunk = linear_cross_entropy_chunk(ctx, rows, vocabulary);
         let mut end = 0;
         let mut part = |len: usize| {
             let first = end;
@@ -138,6 +136,12 @@ pub fn linear_cross_entropy_workspace_len(
     hidden_width: usize,
 ) -> usize {
     Layout::new(ctx, rows, vocabulary, hidden_width).len()
+}
+
+/// Words of a chunk for M `rows`: with the rows and the width, the sizes of the products of both passes.
+pub fn linear_cross_entropy_chunk(ctx: &Context, rows: usize, vocabulary: usize) -> usize {
+    let most = if ctx.shape().is_cpu() { CPU_CHUNK_LOGITS } else { GPU_CHUNK_LOGITS };
+    (most / rows.max(1)).max(MIN_CHUNK).min(vocabulary).next_multiple_of(CHUNK_ALIGN)
 }
 
 /// Loss, accuracy and log Σ exp of each row.

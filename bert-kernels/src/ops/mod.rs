@@ -35,14 +35,17 @@ pub use embedding::{
     group_rows,
 };
 pub use fake_quantize::{FakeQuantizeRows, fake_quantize_rows};
-pub use gemm::{Epilogue, Gemm, Transpose, gemm, gemm_scratch_len};
+pub use gemm::{
+    Epilogue, Gemm, GemmBlock, GemmExtents, GemmTuning, Transpose, fastest_block, gemm, gemm_block,
+    gemm_blocks, gemm_scratch_len, time_blocks,
+};
 pub use layer_norm::{
     LayerNormBackward, LayerNormForward, layer_norm_backward, layer_norm_forward,
     layer_norm_workspace_len,
 };
 pub use linear_cross_entropy::{
     LinearCrossEntropyBackward, LinearCrossEntropyForward, linear_cross_entropy_backward,
-    linear_cross_entropy_forward, linear_cross_entropy_workspace_len,
+    linear_cross_entropy_chunk, linear_cross_entropy_forward, linear_cross_entropy_workspace_len,
 };
 pub use mean_squared_error::{
     SquaredErrorBackward, SquaredErrorForward, squared_error_backward, squared_error_forward,

@@ -13,6 +13,7 @@ mod pretrained;
 mod prune;
 mod recipe;
 mod report;
+mod tune;
 mod vocab;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ use crate::data::tasks::table::{ColumnChoice, TableFormat};
 use crate::data::tasks::{ReadOptions, TaskKind, TaskLabels};
 use crate::evaluate::HostPredictor;
 use crate::model::{LoadedCheckpoint, Model};
+use crate::tuning::TuningChoice;
 
 /// Pre-trains BERT, fine-tunes it, quantizes it and exports it for a device.
 ///
@@ -57,6 +59,7 @@ enum Command {
     Export(export::Args),
     Glue(glue::Args),
     Bench(bench::Args),
+    Tune(tune::Args),
     Report(report::Args),
 }
 
@@ -98,6 +101,7 @@ impl Cli {
             Command::Export(args) => export::run(args),
             Command::Glue(args) => glue::run(args),
             Command::Bench(args) => bench::run(args, self.json),
+            Command::Tune(args) => tune::run(&args),
             Command::Report(args) => report::run(args),
         }?;
         if self.json {
@@ -120,11 +124,15 @@ struct DeviceArgs {
     /// Type of activations and products; master weights and statistics are always f32.
     #[arg(long, value_enum, default_value_t)]
     precision: crate::model::Precision,
+    /// Blocks of products that `tune` measured: a FILE, `auto` for what it keeps for this device in the
+    /// user's cache, or `off`. They change no bit of a result.
+    #[arg(long, value_name = "FILE|off", default_value = "auto")]
+    tuning: TuningChoice,
 }
 
 impl DeviceArgs {
     fn open(&self) -> anyhow::Result<bert_kernels::Context> {
-        Ok(bert_kernels::Context::open(&self.device)?)
+        Ok(self.tuning.open(bert_kernels::Context::open(&self.device)?)?)
     }
 }
 

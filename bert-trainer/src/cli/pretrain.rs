@@ -134,6 +134,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<Option<Report>> {
         record: !args.launch.no_record,
     };
     let (ctx, ranks) = collective::join(&args.device.device)?;
+    let (ctx, note) =
+        args.device.tuning.apply(ctx).map_err(|error| failure(&*ranks, error.into()))?;
+    if let Some(note) = note.filter(|_| ranks.rank() == 0) {
+        eprintln!("{note}");
+    }
     let summary = pretrain(&ctx, &*ranks, &config, args.device.precision, &plan, &paths)
         .map_err(|error| failure(&*ranks, error))?;
     if ranks.rank() > 0 {

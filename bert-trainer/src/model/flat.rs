@@ -6,7 +6,18 @@ use super::parameters::ParameterTable;
 use super::rounding::{self, Matrices};
 
 /// In which type products are computed. Master weights, gradients and statistics are always f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Everything in f32.
     #[default]

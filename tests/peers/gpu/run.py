@@ -35,6 +35,7 @@ class Sizes:
         # (arguments of `bench kernels`, name), the most valuable first
         bf16, f32 = "--precision bf16 --json", "--precision f32 --json"
         if rehearse:
+            self.tune = [f"--config bert-tiny --batch-tokens 256 {bf16}"]
             small = "--config bert-tiny --tokens 256 --max-length 64"
             self.kernels = {
                 "gemm": [f"gemm {small} {bf16}"],
@@ -47,6 +48,12 @@ class Sizes:
             self.launched = ["tiny-64-ragged"]
             self.count = "--steps 3"
         else:
+            # Most of the time is that of the driver, which compiles every block.
+            self.tune = [
+                f"--config bert-base --batch-tokens 16384,8192,4096 {bf16} --max-seconds 40",
+                f"--config bert-large --batch-tokens 8192 {bf16} --max-seconds 15",
+                f"--config bert-base --batch-tokens 8192 {f32} --max-seconds 10",
+            ]
             self.kernels = {
                 "gemm": [
                     f"gemm --config bert-base --tokens 8192,16384,4096 {bf16}",
@@ -74,6 +81,7 @@ class Run:
         self.sizes = Sizes(args.rehearse)
         self.results = args.output
         self.results.mkdir(parents=True, exist_ok=True)
+        self.tuning = self.results / "tuning.json"
         for name in ("results.jsonl", "steps.jsonl", "log.txt"):
             (self.results / name).unlink(missing_ok=True)
         self.started = time.monotonic()
@@ -152,6 +160,8 @@ class Run:
             return False
         if "median_step_ms" in line:
             line = {"kind": "step", "by": "bert-trainer", **line}
+        elif "products" in line:
+            line = {"kind": "tuning", **line}
         self.add("results.jsonl", {"step": step, **line})
         return True
 
@@ -185,6 +195,17 @@ class Run:
         (self.results / "machine.json").write_text(json.dumps(machine, indent=1) + "\n")
         # A library or symbol that is missing shows here, in one line.
         self.step("start", [[TRAINER, "--version"]], 30)
+
+    def tune(self, limit):
+        """The blocks that all that follows computes with."""
+        commands = [[TRAINER, "tune", *args.split(), *self.on_device(self.tuning)] for args in self.sizes.tune]
+        if self.wants("tune"):
+            self.tuning.unlink(missing_ok=True)
+        self.step("tune", commands, limit)
+
+    def on_device(self, tuning=None):
+        tuning = tuning or (self.tuning if self.tuning.exists() else "off")
+        return ["--device", self.sizes.device, "--tuning", str(tuning)]
 
     def correctness(self, limit):
         """Every row of the case table, an op a process: compiling is most of the time, and goes at once."""
@@ -231,7 +252,7 @@ class Run:
     def kernels(self, name, ours, theirs):
         sizes, device = self.sizes, self.sizes.device
         bench = [[TRAINER, "bench", "kernels", *args.split()] for args in sizes.kernels[name]]
-        self.step(f"{name} ours", [[*command, "--device", device] for command in bench], ours)
+        self.step(f"{name} ours", [[*command, *self.on_device()] for command in bench], ours)
         if not self.wants(f"{name} torch"):
             return
         cases = self.results / f"cases-{name}.jsonl"
@@ -244,12 +265,13 @@ class Run:
 
     def training(self):
         sizes = self.sizes
-        common = f"--precision bf16 --device {sizes.device} {sizes.count}"
+        common = f"--precision bf16 {sizes.count}"
         for name, args in sizes.steps.items():
-            command = [TRAINER, "bench", *args.split(), *common.split(), "--profile", "--json"]
+            words = [*args.split(), *common.split(), *self.on_device()]
+            command = [TRAINER, "bench", *words, "--profile", "--json"]
             self.step(f"step {name} ours", [command], 60)
         for compiled in ("", "--compile"):
-            each = [f"{args} {common} {compiled}" for args in sizes.steps.values()]
+            each = [f"{args} {common} --device {sizes.device} {compiled}" for args in sizes.steps.values()]
             peer = [sys.executable, "-u", "torch_train.py", "--each", *each]
             limit = 240 if compiled else 120
             self.step(f"step torch {'compiled' if compiled else 'eager'}", [peer], limit, needs_torch=True)
@@ -263,7 +285,7 @@ class Run:
         shutil.rmtree(model, ignore_errors=True)
         # Not in bf16 by the flag: the recipe says the precision.
         command = [TRAINER, "pretrain", "--recipe", str(HERE / "bert-small-10min.toml"), "--data", str(data),
-                   "--output", str(model), "--device", self.sizes.device, "--json"]
+                   "--output", str(model), *self.on_device(), "--json"]
         self.args.minutes += 12
         self.step("recipe", [command], 720)
 
@@ -279,6 +301,7 @@ def main():
     args.output = args.output.resolve()
     run = Run(args)
     run.machine()
+    run.tune(75)
     run.correctness(120)
     run.recorded(60)
     run.kernels("gemm", 60, 40)

@@ -146,14 +146,23 @@ fn dump(folder: &Path, target: Target, kernel: &Compiled) -> Result<(), String> 
     let Ok(code) = &kernel.outcome else {
         return Ok(());
     };
-    let name = |extension| {
+    let path = |extension: &str| {
         let name = format!("{}-{}.{extension}", kernel.kernel, &kernel.id[..8]);
         folder.join(target.name()).join(name)
     };
     if let Some(assembly) = &code.assembly {
-        write(&name("s"), assembly.as_bytes())?;
+        write(&path("s"), assembly.as_bytes())?;
     }
-    write(&name(if target.is_nvidia() { "ptx" } else { "co" }), &code.bytes)
+    if !target.is_nvidia() {
+        return write(&path("co"), &code.bytes);
+    }
+    // What the text does not say by itself.
+    let head = format!(
+        "// {}\n// shared memory: {} bytes\n",
+        kernel.variant.replace('\n', " "),
+        code.shared_memory_bytes
+    );
+    write(&path("ptx"), &[head.as_bytes(), &code.bytes].concat())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {

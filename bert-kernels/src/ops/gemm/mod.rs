@@ -20,9 +20,12 @@ mod panel;
 #[cfg(feature = "cases")]
 pub(crate) mod reference;
 mod staged;
+mod staged_block;
 mod tensor;
 mod tensor_block;
 mod tile_register;
+mod tune;
+mod tuning;
 
 use cubecl::prelude::*;
 use half::{bf16, f16};
@@ -33,9 +36,12 @@ use super::dropout::expect_act;
 use crate::lanes::{expect_u32, with_act};
 use crate::{Buffer, Context, DType, KernelError, MatrixCore};
 use epilogue::Finish;
-use staged::Block;
+use staged_block::GPU_LANES;
 use tensor_block::{Layout, TensorBlock, layout_for};
 use tile_register::Tile;
+
+pub use tune::{fastest_block, time_blocks};
+pub use tuning::{GemmBlock, GemmExtents, GemmTuning, gemm_block, gemm_blocks};
 
 /// Which operands are stored transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -329,26 +335,8 @@ fn multiply_panels<EA, EC>(
     }
 }
 
-/// Lanes of a GPU unit: one load of 16 bytes of f32.
-const GPU_LANES: usize = 4;
-/// Below this many blocks of 128 × 128, smaller blocks keep more of the device busy.
-const FEW_BLOCKS: usize = 128;
 /// Most cubes along y that every runtime takes.
 const MAX_ROW_BLOCKS: usize = 65_535;
-
-fn gpu_block(ctx: &Context, m: usize, n: usize) -> Block {
-    let large = Block { tile: Tile { rows: 8, vectors: 2 }, units: (16, 16), depth: 16 };
-    let small = Block { tile: Tile { rows: 4, vectors: 1 }, ..large };
-    let tiny = Block { units: (8, 8), ..small };
-    let blocks = m.div_ceil(large.rows()) * n.div_ceil(large.vectors() * GPU_LANES);
-    if (ctx.shape().max_units_per_cube as usize) < small.threads() {
-        tiny
-    } else if blocks < FEW_BLOCKS {
-        small
-    } else {
-        large
-    }
-}
 
 #[allow(unsafe_code)]
 fn by_staging<EA, EB, EC>(ctx: &Context, args: &Gemm<'_>, Strides { a_stride, c_stride }: Strides)
@@ -358,7 +346,7 @@ where
     EC: Float + CubeElement,
 {
     let &Gemm { a, b, c, m, n, k, .. } = args;
-    let block = gpu_block(ctx, m, n);
+    let block = tuning::staged_block(ctx, args);
     let lanes = GPU_LANES;
     let b_transposed = args.transpose == Transpose::NT;
     let b_lanes = if !b_transposed && n.is_multiple_of(lanes) { lanes } else { 1 };
@@ -407,8 +395,7 @@ fn by_tensor_cores<E, EC>(
     EC: Float + CubeElement,
 {
     let &Gemm { c, m, n, k, .. } = args;
-    let Layout { block, parts, part } = layout_for(m, n, k, may_split(args, c_stride));
-    let block = block.on(core);
+    let Layout { block, parts, part } = tuning::tensor_layout(ctx, args, c_stride, core);
     if parts > 1 {
         let sums = ctx.empty(DType::F32, parts * m * n);
         let alone = Gemm { c: &sums, accumulate: false, ..*args };

@@ -11,33 +11,8 @@
 use cubecl::prelude::*;
 
 use super::epilogue::{Finish, finish_tile};
-use super::tile_register::{Tile, outer_product, zeroed};
-
-/// How a cube is laid over C.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Block {
-    /// Accumulators of a unit.
-    pub(crate) tile: Tile,
-    /// Units below each other and side by side.
-    pub(crate) units: (usize, usize),
-    /// Steps of k staged at once.
-    pub(crate) depth: usize,
-}
-
-impl Block {
-    pub(crate) fn rows(&self) -> usize {
-        self.tile.rows * self.units.0
-    }
-
-    /// Vectors side by side.
-    pub(crate) fn vectors(&self) -> usize {
-        self.tile.vectors * self.units.1
-    }
-
-    pub(crate) fn threads(&self) -> usize {
-        self.units.0 * self.units.1
-    }
-}
+use super::staged_block::Block;
+use super::tile_register::{outer_product, zeroed};
 
 /// C blocks, one a cube: cube x is the column of blocks, cube y strides over the rows of blocks.
 ///
@@ -67,9 +42,8 @@ pub(crate) fn gemm_staged<EA: Float, EB: Float, EC: Float, N: Size, NB: Size, NC
     let depth = block.depth;
     let tile = block.tile;
     let threads = comptime!(block.threads());
-    // One element of padding keeps units that store along k off each other's banks.
-    let a_pitch = comptime!(rows + 1);
-    let b_pitch = comptime!(if b_transposed { vectors + 1 } else { vectors });
+    let a_pitch = comptime!(block.a_pitch());
+    let b_pitch = comptime!(block.b_pitch(b_transposed));
     let mut a_stage = Shared::<[f32]>::new_slice(comptime!(depth * a_pitch));
     let mut b_stage = Shared::<[Vector<f32, N>]>::new_slice(comptime!(depth * b_pitch));
 

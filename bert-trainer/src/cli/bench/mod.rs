@@ -1,6 +1,6 @@
 //! `bert-trainer bench`
 
-mod kernels;
+pub(super) mod kernels;
 mod lengths;
 mod step;
 

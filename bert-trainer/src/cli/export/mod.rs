@@ -24,6 +24,7 @@ use crate::export::{ExportOptions, export};
 use crate::model::Precision;
 use crate::prune::Pruning;
 use crate::report::{DataFile, ExportReport, Int8Record, RunRecord, arithmetic, render_export};
+use crate::tuning::TuningChoice;
 
 /// Quantize a fine-tuned model to int8 and write it as one file for the device.
 ///
@@ -146,7 +147,11 @@ impl Args {
         kept: &[String],
         pruning: Option<&Pruning>,
     ) -> anyhow::Result<ExportReport> {
-        let device = DeviceArgs { device: self.device.clone(), precision: Precision::F32 };
+        let device = DeviceArgs {
+            device: self.device.clone(),
+            precision: Precision::F32,
+            tuning: TuningChoice::Cache,
+        };
         let task = self.task.map(TaskKind::from);
         let checkpoint = OpenCheckpoint::open(&self.model, task, &device, self.max_length)?;
         let answers = self.answers.options();

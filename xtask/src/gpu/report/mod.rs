@@ -74,6 +74,10 @@ mod tests {
         assert!(text.contains("A rehearsal on the CPU"), "{text}");
         assert!(text.contains("| GEMM, speed over cuBLAS | ≥ 0.60 |"), "{text}");
         assert!(text.contains("| not measured |"), "{text}");
+        assert!(
+            text.contains("| bert-tiny H→3H forward, f32 | 256 × 384 × 128 | 4x32 |"),
+            "{text}"
+        );
         for heading in ["Aims", "Correctness", "Matrix products", "Attention", "Memory", "Steps"] {
             assert!(text.contains(&format!("## {heading}")), "{heading} is missing:\n{text}");
         }

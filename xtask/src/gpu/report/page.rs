@@ -35,6 +35,7 @@ pub fn markdown(results: &Results, plots: &[(&str, String)]) -> String {
         put(&mut page, "");
     }
     correctness(&mut page, results);
+    blocks(&mut page, results);
     products(&mut page, results);
     attention(&mut page, results);
     memory(&mut page, results);
@@ -147,6 +148,32 @@ fn correctness(page: &mut String, results: &Results) {
     for failure in failures.flatten() {
         put(page, &format!("* `{}`", text(failure)));
     }
+}
+
+fn blocks(page: &mut String, results: &Results) {
+    heading(page, "Blocks of products");
+    put(
+        page,
+        "The block that follows from the sizes beside the one that was measured to be faster.",
+    );
+    put(page, "All other figures here are with the latter, where there is one.");
+    put(page, "");
+    let measured = results.of_kind("tuning").filter_map(|line| line["products"].as_array());
+    let rows = measured.flatten().map(|product| {
+        let name = |key: &str| text(&product[key]);
+        let us = |block: &str| product["us"][block].as_f64();
+        let (of_default, of_chosen) = (us(&name("default")), us(&name("block")));
+        vec![
+            format!("{} {}, {}", name("layer"), name("pass"), name("precision")),
+            format!("{} × {} × {}", product["m"], product["n"], product["k"]),
+            name("default"),
+            number(of_default, 1),
+            name("block"),
+            number(of_chosen, 1),
+            number(of_default.zip(of_chosen).map(|(default, chosen)| default / chosen), 2),
+        ]
+    });
+    table(page, &["product", "m × n × k", "default", "µs", "chosen", "µs", "ratio"], rows);
 }
 
 fn products(page: &mut String, results: &Results) {

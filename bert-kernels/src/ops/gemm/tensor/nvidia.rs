@@ -16,6 +16,9 @@ use crate::tensor_tile::{
     fragment_at, fragment_stride, load_fragment, multiply_add,
 };
 
+/// Elements that a unit copies one by one before it waits for them; a divisor of all that it copies.
+const SINGLES_AT_ONCE: usize = 8;
+
 /// This cube's tile of C, or its part of the sum.
 #[cube]
 pub(super) fn multiply<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
@@ -152,11 +155,9 @@ pub(super) fn multiply<E: Float, EC: Float, NA: Size, NB: Size, NC: Size>(
     wait_copies(0usize);
     sync_cube();
 
-    // Rows of finished values: pairs of rows eight apart begin at different banks.
-    let width = comptime!(block.plane_columns());
-    let pitch = comptime!(width + 8);
+    let pitch = comptime!(block.finished_pitch());
     let mut rows = Shared::<[Vector<f32, Pair>]>::new_aligned_slice(
-        comptime!(block.planes.0 * block.planes.1 * tile::M * pitch / 2),
+        comptime!(block.finished_pairs()),
         128usize,
     );
     let base = plane * comptime!(tile::M * pitch);
@@ -221,28 +222,34 @@ fn fill<E: Float, L: Size>(
     let lanes = L::value();
     let pieces = comptime!(stage.chunks() * CHUNK / lanes);
     let copies = comptime!(stage.rows() * pieces / block.units());
-    #[unroll]
-    for copy in 0..copies {
-        let item = UNIT_POS as usize + comptime!(copy * block.units());
-        let row = item / pieces;
-        let inner = item % pieces * lanes;
-        let piece = piece_at(row, inner, tile, stage);
-        let at = select(piece.inside, piece.at / lanes, 0usize.runtime());
-        let to = slot * comptime!(stage.elements())
-            + chunk_at(row, inner / comptime!(CHUNK), stage)
-            + inner % comptime!(CHUNK);
-        if comptime!(lanes == 1) {
-            let value = source[at].extract(0usize);
-            shared[to] = select(piece.inside, value, E::from_int(0));
-        } else {
-            let bytes = min(piece.left, lanes.runtime()) * 2;
-            let valid = select(piece.inside, bytes, 0usize.runtime()) as u32;
-            copy_async::<Vector<E, L>, E>(
-                &source[at..at + 1],
-                &mut shared[to..to + lanes],
-                valid,
-                comptime!(2 * lanes),
-            );
+    // Single elements go through registers, so that all copies at once would take too many.
+    let at_once = comptime!(if lanes == 1 { SINGLES_AT_ONCE } else { copies });
+    #[unroll(comptime!(at_once == copies))]
+    for turn in 0..comptime!(copies / at_once) {
+        #[unroll]
+        for copy in 0..at_once {
+            let copy = turn * at_once + copy;
+            let item = UNIT_POS as usize + copy * comptime!(block.units());
+            let row = item / pieces;
+            let inner = item % pieces * lanes;
+            let piece = piece_at(row, inner, tile, stage);
+            let at = select(piece.inside, piece.at / lanes, 0usize.runtime());
+            let to = slot * comptime!(stage.elements())
+                + chunk_at(row, inner / comptime!(CHUNK), stage)
+                + inner % comptime!(CHUNK);
+            if comptime!(lanes == 1) {
+                let value = source[at].extract(0usize);
+                shared[to] = select(piece.inside, value, E::from_int(0));
+            } else {
+                let bytes = min(piece.left, lanes.runtime()) * 2;
+                let valid = select(piece.inside, bytes, 0usize.runtime()) as u32;
+                copy_async::<Vector<E, L>, E>(
+                    &source[at..at + 1],
+                    &mut shared[to..to + lanes],
+                    valid,
+                    comptime!(2 * lanes),
+                );
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::data::rng;
 const DRAWN: usize = 1 << 16;
 
 /// `len` values, uniform in [-1, 1): products of zeros take less power, and so less time.
-pub(super) fn values(ctx: &Context, dtype: DType, len: usize) -> Buffer {
+pub(in crate::cli) fn values(ctx: &Context, dtype: DType, len: usize) -> Buffer {
     let mut draws = rng::Draws::new(1, rng::Stream::Bench, 0, len as u64);
     let drawn: Vec<f32> = (0..DRAWN.min(len)).map(|_| (draws.unit() * 2.0 - 1.0) as f32).collect();
     let mut all = drawn.repeat(len.div_ceil(DRAWN));

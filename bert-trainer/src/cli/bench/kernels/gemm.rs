@@ -1,65 +1,41 @@
 //! Matrix products: those of a layer, forward (NT), for the gradient of the input (NN) and for that of
 //! the weights (TN).
 
-use bert_kernels::DType;
-use bert_kernels::ops::{self, Epilogue, Gemm, Transpose};
+use bert_kernels::ops;
 use serde_json::json;
 
-use super::data::values;
 use super::{Case, Size};
+use crate::cli::tune::{Ending, Product, linear_layers};
+use crate::tuning::Pass;
 
 /// Four linear layers by three passes.
 pub(super) fn cases(size: &Size<'_>) -> Vec<Case> {
-    let (h, f) = (size.config.hidden_size, size.config.intermediate_size);
-    let layers = [("H→3H", h, 3 * h), ("H→H", h, h), ("H→F", h, f), ("F→H", f, h)];
-    let passes = [Transpose::NT, Transpose::NN, Transpose::TN];
-    layers
+    linear_layers(size.config)
         .iter()
-        .flat_map(|&(layer, inputs, outputs)| {
-            passes.map(|pass| case(size, layer, inputs, outputs, pass))
+        .flat_map(|layer| {
+            Pass::ALL.map(|pass| {
+                let dtype = size.precision.dtype();
+                let name = format!("{} T={} {}", size.name, size.tokens, layer.name);
+                let product = Product::of_linear(name, dtype, pass, size.tokens, layer.widths);
+                case(size, Product { ending: Ending::Plain, ..product })
+            })
         })
         .collect()
 }
 
-fn case(size: &Size<'_>, layer: &str, inputs: usize, outputs: usize, pass: Transpose) -> Case {
-    let tokens = size.tokens;
-    let dtype = size.precision.dtype();
-    let (m, n, k) = match pass {
-        Transpose::NT => (tokens, outputs, inputs),
-        Transpose::NN => (tokens, inputs, outputs),
-        Transpose::TN => (outputs, inputs, tokens),
-    };
-    // Gradients of weights are f32 and added to, as in training.
-    let sums = pass == Transpose::TN;
-    let c_dtype = if sums { DType::F32 } else { dtype };
-    let moved = (m * k + k * n) * dtype.size_bytes()
-        + m * n * c_dtype.size_bytes() * if sums { 2 } else { 1 };
+fn case(size: &Size<'_>, product: Product) -> Case {
+    let (m, n, k) = (product.m, product.n, product.k);
+    let layout = format!("{:?}", product.pass.transpose());
     Case {
         op: "gemm",
-        name: format!("{} T={tokens} {layer} {pass:?}", size.name),
-        sizes: json!({ "m": m, "n": n, "k": k, "layout": format!("{pass:?}") }),
+        name: format!("{} {layout}", product.layer),
+        sizes: json!({ "m": m, "n": n, "k": k, "layout": layout }),
         precision: size.precision,
-        flops: Some(2.0 * (m * n) as f64 * k as f64),
-        bytes: moved as f64,
+        flops: Some(product.flops()),
+        bytes: product.bytes(),
         prepare: Box::new(move |ctx| {
-            let (a, b) = (values(ctx, dtype, m * k), values(ctx, dtype, k * n));
-            let c = ctx.zeros(c_dtype, m * n);
-            Box::new(move |ctx| {
-                ops::gemm(
-                    ctx,
-                    Gemm {
-                        a: &a,
-                        b: &b,
-                        c: &c,
-                        m,
-                        n,
-                        k,
-                        transpose: pass,
-                        accumulate: sums,
-                        epilogue: Epilogue::None,
-                    },
-                )
-            })
+            let operands = product.operands(ctx);
+            Box::new(move |ctx| ops::gemm(ctx, operands.gemm()))
         }),
     }
 }

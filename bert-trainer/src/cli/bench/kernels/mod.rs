@@ -1,10 +1,10 @@
 //! The operations of a training step, one by one, at the sizes of a config.
 
 mod attention;
-mod data;
+pub(in crate::cli) mod data;
 mod gemm;
 mod rows;
-mod timing;
+pub(in crate::cli) mod timing;
 
 use std::io::Write as _;
 

@@ -26,14 +26,21 @@ pub(super) struct Timing {
     pub kernels_us: f64,
 }
 
+/// How many sets of operands of `bytes` take turns.
+pub(in crate::cli) fn operand_sets(ctx: &Context, bytes: f64) -> usize {
+    if ctx.shape().is_cpu() {
+        return 1;
+    }
+    (ROTATED_BYTES / bytes).ceil().clamp(1.0, MAX_SETS) as usize
+}
+
 /// Times what `prepare` makes, whose operands are `bytes` together.
 pub(super) fn time(
     ctx: &Context,
     bytes: f64,
     prepare: &dyn Fn(&Context) -> Launch,
 ) -> Result<Timing, KernelError> {
-    let sets = (ROTATED_BYTES / bytes).ceil().clamp(1.0, MAX_SETS) as usize;
-    let sets = if ctx.shape().is_cpu() { 1 } else { sets };
+    let sets = operand_sets(ctx, bytes);
     let launches: Vec<Launch> = (0..sets).map(|_| prepare(ctx)).collect();
     let run = |count: usize| -> Result<f64, KernelError> {
         ctx.sync()?;
