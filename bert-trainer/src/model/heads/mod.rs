@@ -82,7 +82,7 @@ impl Term {
         let copied = |from: &Buffer| {
             let into = ctx.empty(from.dtype(), from.len());
             ops::copy(ctx, from, &into)?;
-            Ok(into)
+            Ok::<_, KernelError>(into)
         };
         let correct = self.correct.as_ref().map(copied).transpose()?;
         Ok(Self { loss: copied(&self.loss)?, correct, rows: self.rows })
