@@ -67,7 +67,7 @@ pub fn vulkan() -> Result<Option<String>> {
     // The operations, and passes that a device keeps, which the CPU does not.
     let mut command =
         shell::cargo(["test", "--release", "-p", "bert-kernels", "-p", "bert-trainer"]);
-    command.args(["--no-default-features", "--features", "bert-kernels/wgpu,bert-kernels/cases"]);
+    command.args(["--features", "bert-kernels/wgpu,bert-kernels/cases"]);
     command.args(["--test", "ops", "--test", "recorded"]);
     // By its name, so that a missing device is a failure.
     shell::run(command.env("BERT_RUNTIME", "wgpu"))?;
