@@ -116,7 +116,11 @@ impl RecordedPasses {
                         let kept = Box::new((recording, of_replay.released()));
                         self.passes.insert(key, State::Recorded(kept));
                     }
-                    Err(error) => self.refused = Some(error.to_string()),
+                    Err(error) => {
+                        // Slower, not wrong: the run goes on, and says so once.
+                        eprintln!("passes are launched kernel by kernel: {error}");
+                        self.refused = Some(error.to_string());
+                    }
                 }
                 Ok(losses)
             }

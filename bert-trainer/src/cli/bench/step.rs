@@ -147,9 +147,6 @@ fn measure(args: &Args, config: &Config, ctx: &Context) -> anyhow::Result<Measur
     if let Some(recorded) = &recorded {
         measured.replays = recorded.replays();
         measured.arena_bytes = recorded.arena_bytes();
-        if let Some(reason) = recorded.refused() {
-            eprintln!("bench: passes are not recorded: {reason}");
-        }
     }
     if args.profile {
         let batch = random_batch(args, config, 0);
