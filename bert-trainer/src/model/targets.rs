@@ -28,9 +28,9 @@ pub struct Targets {
 /// Positions to predict and what stood there.
 #[derive(Debug, Clone)]
 pub struct MaskedTargets {
-    /// Packed token index of each masked position, `[M]`, or [`ops::IGNORE`].
+    /// Packed token index of each masked position, `[M]`, or [`IGNORE`](bert_kernels::ops::IGNORE).
     pub index: Buffer,
-    /// The token that was there, `[M]`, or [`ops::IGNORE`].
+    /// The token that was there, `[M]`, or [`IGNORE`](bert_kernels::ops::IGNORE).
     pub target: Buffer,
     /// Gradient of each row's loss, `[1]` f32: 1 over their number, times the pass's share of the step.
     pub mean: Buffer,
