@@ -18,7 +18,7 @@ use cubecl::server::Handle;
 use crate::buffer::SLICE_ALIGN_BYTES;
 use crate::{Context, KernelError};
 
-/// Memory for the buffers of some work; see the [module](self).
+/// Memory for the buffers of some work, planned when that was done once; see [`Context::within`].
 ///
 /// Cloning shares it.
 #[derive(Debug, Clone)]
