@@ -1,9 +1,9 @@
-"""Runs the PTX of every tensor-core product and compares what it computes with a product in f64.
+"""Runs the code of every product on matrix instructions and compares what it computes with a product in f64.
 
-    cargo xtask gpu-compile -- --rows gemm --target sm_80 --target sm_90 --dump target/ptx
-    python tests/ptx/gemm.py target/ptx/sm_80 target/ptx/sm_90
+    cargo xtask gpu-compile -- --rows gemm --dump target/ptx
+    python tests/ptx/gemm.py target/ptx/*
 
-Needs numpy. A kernel must give the right answer at every element, of a product whose sums are exact. Then
+Needs numpy. NVIDIA's kernels are run as PTX, AMD's as their final assembly. A kernel must give the right answer at every element, of a product whose sums are exact. Then
 all blocks that a product may be laid out with must give the same bits, of one whose sums are rounded.
 """
 
@@ -19,7 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from interpreter import from_bf16, from_f16, launch, to_bf16, to_f16
+import amd
+import interpreter
+from interpreter import from_bf16, from_f16, to_bf16, to_f16
 
 # Length of a part of k.
 PART = 64
@@ -61,21 +63,22 @@ class Kernel:
 
     def __init__(self, path):
         self.path, self.text = path, path.read_text()
-        head = self.text.split("\n", 2)
-        self.block = re.search(r"TensorBlock (\{[^}]*\})", head[0]).group(1)
+        head, memory, _ = self.text.split("\n", 2)
+        self.block = re.search(r"TensorBlock (\{[^}]*\})", head).group(1)
         self.rows, self.columns = (int(re.search(rf"{key}: (\d+)", self.block).group(1)) for key in ("rows", "columns"))
-        self.shared_bytes = int(re.search(r"shared memory: (\d+) bytes", head[1]).group(1))
-        declared = self.text[self.text.index(".entry") :].split("{", 1)[0]
-        accumulate, activation = re.search(r"accumulate: (\w+), activation: ([\w()]+)", head[0]).groups()
+        self.shared_bytes = int(re.search(r"shared memory: (\d+) bytes", memory).group(1))
+        self.launch = interpreter.launch if path.suffix == ".ptx" else amd.launch
+        of_a, of_c = re.search(r"GemmTensor<([\w:]+), ([\w:]+)>", head).groups()
+        accumulate, activation = re.search(r"accumulate: (\w+), activation: ([\w()]+)", head).groups()
         self.kind = Kind(
             target=path.parent.name,
-            half="f32.f16.f16.f32" in self.text,
-            low="cvt.rn.f16" in self.text or "cvt.rn.bf16" in self.text,
-            lanes=tuple(int(re.search(rf"\b{key}: (\d+)", head[0]).group(1)) for key in ("na", "nb", "nc")),
-            layout=LAYOUTS[tuple(re.findall(r"k_contiguous: (\w+)", head[0]))],
+            half=of_a.endswith("::f16"),
+            low=of_c != "f32",
+            lanes=tuple(int(re.search(rf"\b{key}: (\d+)", head).group(1)) for key in ("na", "nb", "nc")),
+            layout=LAYOUTS[tuple(re.findall(r"k_contiguous: (\w+)", head))],
             accumulate=accumulate == "true",
             activation=activation,
-            pointers=len(re.findall(r"\.param \.u64", declared)),
+            pointers=3 + sum(f"{name}: None" not in head for name in ("bias", "pre")),
         )
 
     def run(self, a, b, before, bias, sizes, part):
@@ -89,7 +92,7 @@ class Kernel:
         scalars = struct.pack("<7I", m, n, k, part, a.shape[1], b.shape[1], n)
         cubes = -(-m // self.rows) * -(-n // self.columns)
         buffers = [narrow(a).tobytes(), narrow(b).tobytes(), *more]
-        return launch(self.text, buffers, scalars, cubes, self.shared_bytes, rows=parts)[2:]
+        return self.launch(self.text, buffers, scalars, cubes, self.shared_bytes, rows=parts)[2:]
 
 
 def up(size, to):
@@ -162,26 +165,27 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, help="what gpu-compile dumped for a target")
     folders = parser.parse_args().folders
-    kernels = [Kernel(path) for folder in folders for path in sorted(folder.glob("GemmTensor-*.ptx"))]
-    pool = concurrent.futures.ProcessPoolExecutor()
-    failures = 0
-    for kernel, (reason, asked) in zip(kernels, pool.map(wrong, kernels)):
-        failures += reason is not None
-        print(kernel.path.stem, f"WRONG: {reason}:" if reason else "ok:", kernel.kind, kernel.block, asked, flush=True)
-    print(f"{len(kernels) - failures} of {len(kernels)} kernels are right")
+    paths = (path for folder in folders for path in sorted(folder.glob("GemmTensor-*")))
+    kernels = [Kernel(path) for path in paths if path.suffix in (".ptx", ".s")]
+    with concurrent.futures.ProcessPoolExecutor() as pool:
+        failures = 0
+        for kernel, (reason, asked) in zip(kernels, pool.map(wrong, kernels)):
+            failures += reason is not None
+            print(kernel.path.stem, f"WRONG: {reason}:" if reason else "ok:", kernel.kind, kernel.block, asked, flush=True)
+        print(f"{len(kernels) - failures} of {len(kernels)} kernels are right")
 
-    families = collections.defaultdict(list)
-    for kernel in kernels:
-        families[kernel.kind].append(kernel)
-    families = {kind: family for kind, family in families.items() if len(family) > 1}
-    differ = 0
-    for kind, family in families.items():
-        found = list(pool.map(bits, family))
-        others = [kernel.block for kernel, bits_of in zip(family, found) if bits_of != found[0]]
-        differ += bool(others)
-        said = f"OTHER BITS than {family[0].block}: {', '.join(others)}" if others else "the same bits"
-        print(f"{kind}: {len(family)} blocks, {said}", flush=True)
-    print(f"{len(families) - differ} of {len(families)} products have the same bits in every block")
+        families = collections.defaultdict(list)
+        for kernel in kernels:
+            families[kernel.kind].append(kernel)
+        families = {kind: family for kind, family in families.items() if len(family) > 1}
+        differ = 0
+        for kind, family in families.items():
+            found = list(pool.map(bits, family))
+            others = [kernel.block for kernel, bits_of in zip(family, found) if bits_of != found[0]]
+            differ += bool(others)
+            said = f"OTHER BITS than {family[0].block}: {', '.join(others)}" if others else "the same bits"
+            print(f"{kind}: {len(family)} blocks, {said}", flush=True)
+        print(f"{len(families) - differ} of {len(families)} products have the same bits in every block")
     sys.exit(failures + differ > 0 or not kernels or not families)
 
 

@@ -150,19 +150,21 @@ fn dump(folder: &Path, target: Target, kernel: &Compiled) -> Result<(), String> 
         let name = format!("{}-{}.{extension}", kernel.kernel, &kernel.id[..8]);
         folder.join(target.name()).join(name)
     };
-    if let Some(assembly) = &code.assembly {
-        write(&path("s"), assembly.as_bytes())?;
-    }
-    if !target.is_nvidia() {
-        return write(&path("co"), &code.bytes);
-    }
-    // What the text does not say by itself.
+    // What the text does not say by itself; both assemblers take this for a comment.
     let head = format!(
         "// {}\n// shared memory: {} bytes\n",
         kernel.variant.replace('\n', " "),
         code.shared_memory_bytes
     );
-    write(&path("ptx"), &[head.as_bytes(), &code.bytes].concat())
+    let headed = |text: &[u8]| [head.as_bytes(), text].concat();
+    if let Some(assembly) = &code.assembly {
+        write(&path("s"), &headed(assembly.as_bytes()))?;
+    }
+    if target.is_nvidia() {
+        write(&path("ptx"), &headed(&code.bytes))
+    } else {
+        write(&path("co"), &code.bytes)
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
