@@ -209,9 +209,10 @@ def embedding(bench, case, dtype):
         ids, places, segments = (bench.indices(n, tokens) for n in (30522, 512, 2))
         if not backward:
             return lambda: F.embedding(ids, word) + F.embedding(places, position) + F.embedding(segments, segment)
-        word.requires_grad_()
-        out, grad = F.embedding(ids, word), bench.values(dtype, tokens, hidden)
-        return lambda: torch.autograd.grad(out, word, grad, retain_graph=True)
+        index, table = (segments, segment) if "segments" in case["case"] else (ids, word)
+        table.requires_grad_()
+        out, grad = F.embedding(index, table), bench.values(dtype, tokens, hidden)
+        return lambda: torch.autograd.grad(out, table, grad, retain_graph=True)
 
     yield "embedding", prepare
 

@@ -2,7 +2,7 @@
 
 use super::{Bound, Case, CaseFailure, Random, check_gradient, compare, expect, upload, widen};
 use crate::ops::embedding::reference;
-use crate::ops::{self, EmbeddingBackward, EmbeddingForward, group_rows};
+use crate::ops::{self, EmbeddingBackward, EmbeddingForward, embedding_workspace_len, group_rows};
 use crate::{Context, DType};
 
 /// Two f32 additions of values up to 1 each: at most 2 roundings of half an ulp of the largest
@@ -23,9 +23,21 @@ pub(super) fn rows() -> Vec<Case> {
             rows.push(Case::new("embedding", name, dtype, move |ctx| {
                 forward(ctx, tokens, hidden, dtype)
             }));
-            let name = format!("backward T={tokens} H={hidden}");
+        }
+        // Up to as many words as a batch has, or as few as it has segments.
+        for (tokens, hidden, words) in [
+            (1, 8, WORDS),
+            (3, 24, WORDS),
+            (129, 128, WORDS),
+            (17, 130, WORDS),
+            (40, 768, WORDS),
+            (1500, 16, WORDS),
+            (1500, 20, SEGMENTS),
+            (257, 8, 1),
+        ] {
+            let name = format!("backward T={tokens} H={hidden} V={words}");
             rows.push(Case::new("embedding", name, dtype, move |ctx| {
-                backward(ctx, tokens, hidden, dtype)
+                backward(ctx, tokens, hidden, words, dtype)
             }));
         }
     }
@@ -62,15 +74,24 @@ fn forward(ctx: &Context, tokens: usize, hidden: usize, dtype: DType) -> Result<
     compare("out", &found, &reference::forward(&pairs, hidden), bound)
 }
 
-fn backward(ctx: &Context, tokens: usize, hidden: usize, dtype: DType) -> Result<(), CaseFailure> {
+fn backward(
+    ctx: &Context,
+    tokens: usize,
+    hidden: usize,
+    words: usize,
+    dtype: DType,
+) -> Result<(), CaseFailure> {
     let mut random = Random::new((tokens * hidden + 1) as u64);
     let d_out = random.values(tokens * hidden, 1.0, dtype);
-    let ids = random.indices(tokens, WORDS);
-    let before = random.values(WORDS * hidden, 1.0, DType::F32);
+    let ids = random.indices(tokens, words);
+    let before = random.values(words * hidden, 1.0, DType::F32);
     let mut groups = group_rows(&ids);
-    // Groups that nothing is in, as where a list is filled up, name a row that has tokens.
-    groups.rows.extend([ids[0]; 3]);
-    groups.offsets.extend([tokens as u32; 3]);
+    let found_rows = groups.rows.clone();
+    // Places of no token, as where a list is filled up.
+    groups.order.extend([0; 70]);
+    groups.rows.extend([ops::IGNORE; 70]);
+    let places = groups.order.len();
+    groups.more_runs.resize(places.div_ceil(ops::EMBEDDING_RUN), 0);
     let d_table = ctx.upload_f32(&before);
     ops::embedding_backward(
         ctx,
@@ -78,13 +99,14 @@ fn backward(ctx: &Context, tokens: usize, hidden: usize, dtype: DType) -> Result
             d_out: &upload(ctx, &d_out, dtype),
             order: &ctx.upload_u32(&groups.order),
             rows: &ctx.upload_u32(&groups.rows),
-            offsets: &ctx.upload_u32(&groups.offsets),
+            more_runs: &ctx.upload_u32(&groups.more_runs),
             d_table: &d_table,
+            workspace: &ctx.empty(DType::F32, embedding_workspace_len(places, hidden)),
             hidden,
         },
     )?;
     let found = ctx.read_f32(&d_table)?;
-    let gradient = reference::backward(&widen(&d_out), &ids, WORDS, hidden);
+    let gradient = reference::backward(&widen(&d_out), &ids, words, hidden);
     let expected: Vec<f64> = gradient
         .iter()
         .zip(&before)
@@ -94,14 +116,14 @@ fn backward(ctx: &Context, tokens: usize, hidden: usize, dtype: DType) -> Result
     compare("d_table", &found, &expected, bound)?;
 
     // Rows that nobody looked up keep their gradient bit for bit.
-    let untouched = (0..WORDS).filter(|row| !groups.rows.contains(&(*row as u32)));
+    let untouched = (0..words).filter(|row| !found_rows.contains(&(*row as u32)));
     for row in untouched {
         let columns = row * hidden..(row + 1) * hidden;
         expect(found[columns.clone()] == before[columns], || {
             format!("row {row} changed without a token")
         })?;
     }
-    let table = widen(&random.values(WORDS * hidden, 1.0, DType::F32));
+    let table = widen(&random.values(words * hidden, 1.0, DType::F32));
     let d_out = widen(&d_out);
     let loss = |table: &[f64]| {
         let out = reference::forward(&[(table, &ids)], hidden);

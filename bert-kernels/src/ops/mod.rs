@@ -31,8 +31,8 @@ pub use cross_entropy::{
 pub use dropout::{DeviceDropout, Dropout, DropoutArgs, dropout, dropout_keys, keep_host};
 pub use elementwise::{add_assign, cast, copy, fill, scale};
 pub use embedding::{
-    EmbeddingBackward, EmbeddingForward, RowGroups, embedding_backward, embedding_forward,
-    group_rows,
+    EMBEDDING_RUN, EmbeddingBackward, EmbeddingForward, RowGroups, embedding_backward,
+    embedding_forward, embedding_workspace_len, group_rows,
 };
 pub use fake_quantize::{FakeQuantizeRows, fake_quantize_rows};
 pub use gemm::{

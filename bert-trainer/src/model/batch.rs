@@ -29,11 +29,11 @@ pub struct DeviceBatch {
     pub max_length: usize,
 }
 
-/// Tokens grouped by the table row they use, for the scatter-add of an embedding's gradient.
+/// Tokens in the order of the table rows they use, for the scatter-add of an embedding's gradient.
 pub(super) struct DeviceGroups {
     pub order: Buffer,
     pub rows: Buffer,
-    pub offsets: Buffer,
+    pub more_runs: Buffer,
 }
 
 impl DeviceBatch {
@@ -59,8 +59,6 @@ pub struct PassShape {
     pub max_length: usize,
     /// M.
     pub masked: usize,
-    /// Different ids, positions and segments.
-    pub rows: [usize; 3],
 }
 
 impl PassShape {
@@ -70,14 +68,12 @@ impl PassShape {
     }
 
     fn of_tokens(batch: &PackedBatch) -> Self {
-        let tables = [&batch.ids, &batch.positions, &batch.segments];
         Self {
             tokens: batch.tokens(),
             sequences: batch.sequences(),
             fill: 0,
             max_length: batch.max_length(),
             masked: 0,
-            rows: tables.map(|ids| ops::group_rows(ids).rows.len()),
         }
     }
 }
@@ -86,7 +82,7 @@ impl PassShape {
 /// device instead of twenty.
 ///
 /// Where the shape has room for more than the batch, it is filled up with what leaves no trace: tokens in
-/// sequences of their own that no loss asks for, masked positions to ignore, rows of tables without a token.
+/// sequences of their own that no loss asks for, masked positions and rows of tables to ignore.
 pub struct PassInputs {
     words: Words,
     batch: BatchPlaces,
@@ -202,7 +198,7 @@ struct BatchPlaces {
     cu_seqlens: Range<usize>,
     token_sequence: Range<usize>,
     first: Range<usize>,
-    /// Order, rows and offsets of each table.
+    /// Order, rows and continued runs of each table.
     groups: [[Range<usize>; 3]; 3],
     shape: PassShape,
 }
@@ -221,12 +217,11 @@ impl BatchPlaces {
             token_sequence: list(&filled.token_sequence),
             first: list(&batch.cu_seqlens[..shape.sequences]),
             groups: std::array::from_fn(|table| {
-                let ops::RowGroups { order, rows, offsets } = &groups[table];
-                let end = order.len() as u32;
+                let ops::RowGroups { order, rows, more_runs } = &groups[table];
                 [
                     words.add(order, shape.tokens, 0),
-                    words.add(rows, shape.rows[table], 0),
-                    words.add(offsets, shape.rows[table] + 1, end),
+                    words.add(rows, shape.tokens, ops::IGNORE),
+                    words.add(more_runs, shape.tokens.div_ceil(ops::EMBEDDING_RUN), 0),
                 ]
             }),
             shape: *shape,
@@ -242,10 +237,10 @@ impl BatchPlaces {
             cu_seqlens: part(&self.cu_seqlens),
             token_sequence: part(&self.token_sequence),
             first: part(&self.first),
-            groups: self.groups.each_ref().map(|[order, rows, offsets]| DeviceGroups {
+            groups: self.groups.each_ref().map(|[order, rows, more_runs]| DeviceGroups {
                 order: part(order),
                 rows: part(rows),
-                offsets: part(offsets),
+                more_runs: part(more_runs),
             }),
             tokens: self.shape.tokens,
             sequences: self.shape.sequences,
@@ -278,7 +273,6 @@ mod tests {
         batch.push(&[7, 8, 9], &[0, 0, 1]);
         batch.push(&[7, 3], &[0, 1]);
         let exact = PassShape::of_tokens(&batch);
-        assert_eq!(exact.rows, [4, 3, 2]);
         assert_eq!(fill_up(&batch, &exact), batch);
         let shape = PassShape { tokens: 12, fill: 4, max_length: 3, ..exact };
         let filled = fill_up(&batch, &shape);

@@ -1,6 +1,6 @@
 //! Embeddings and the stack of layers: token ids in, hidden states out.
 
-use bert_kernels::{Buffer, Context, KernelError, ops};
+use bert_kernels::{Buffer, Context, DType, KernelError, ops};
 
 use super::Ready;
 use super::batch::DeviceBatch;
@@ -155,6 +155,8 @@ impl Encoder {
         let mask = dropout.at(0, Place::Embeddings);
         let d_out = dropped(ctx, &d_out, mask.as_ref())?;
         let d_summed = self.norm.backward(ctx, &kept.embedded, &d_out, None)?.d_residual;
+        let workspace = ops::embedding_workspace_len(batch.tokens, self.hidden);
+        let workspace = ctx.empty(DType::F32, workspace);
         for (d_table, groups) in self.d_tables.iter().zip(&batch.groups) {
             ops::embedding_backward(
                 ctx,
@@ -162,8 +164,9 @@ impl Encoder {
                     d_out: &d_summed,
                     order: &groups.order,
                     rows: &groups.rows,
-                    offsets: &groups.offsets,
+                    more_runs: &groups.more_runs,
                     d_table,
+                    workspace: &workspace,
                     hidden: self.hidden,
                 },
             )?;

@@ -136,11 +136,13 @@ impl Parts<'_> {
     }
 
     /// Ids, positions, segments and sequence of each token; for each of the three tables the order of
-    /// its tokens and, at most as many, its rows and where they begin; ends and first tokens of the
-    /// sequences; masked positions, their targets and the labels of sentences.
+    /// its tokens, their rows, and a number for each run of them; ends and first tokens of the sequences;
+    /// masked positions, their targets and the labels of sentences.
     fn batch(&self) -> u64 {
-        let PassSize { sequences, masked, .. } = self.pass;
-        self.column(4 + 3 * 3) + bytes(3 + (2 * sequences + 1) + 2 * masked + sequences, DType::U32)
+        let PassSize { tokens, sequences, masked } = self.pass;
+        let runs = 3 * tokens.div_ceil(ops::EMBEDDING_RUN);
+        self.column(4 + 3 * 2)
+            + bytes(runs + (2 * sequences + 1) + 2 * masked + sequences, DType::U32)
     }
 
     /// The sum before the layer norm and what comes out of it, its statistics, and the result with

@@ -94,7 +94,7 @@ impl RecordedPasses {
         scale: f32,
     ) -> Result<Losses, KernelError> {
         let (ctx, config) = (model.context(), model.config());
-        let shape = self.rounding.round(PassShape::of(batch), config.vocab_size);
+        let shape = self.rounding.round(PassShape::of(batch));
         let inputs = PassInputs::new(config, batch, &shape, shares, draws);
         let buffer = self.write(ctx, &inputs)?;
         let (device_batch, targets, dropout) = inputs.on(config, &buffer, 0);
@@ -178,7 +178,7 @@ impl Rounding {
         }
     }
 
-    fn round(&self, exact: PassShape, vocabulary: usize) -> PassShape {
+    fn round(&self, exact: PassShape) -> PassShape {
         let tokens = exact.tokens.next_multiple_of(self.tokens);
         let max_length = self.max_length.max(exact.max_length).min(tokens);
         // Each sequence has a whole number of masked tokens; what that rounds away or adds is a sum of
@@ -187,13 +187,11 @@ impl Rounding {
         let step = (self.tokens as f64 * self.masked) as usize + 1;
         let masked = expected as usize;
         let beyond = exact.masked.saturating_sub(masked);
-        let [ids, ..] = exact.rows;
         PassShape {
             tokens,
             fill: (self.tokens - 1).div_ceil(max_length),
             max_length,
             masked: (masked + beyond.next_multiple_of(step)).next_multiple_of(LEAST_STEP / 2),
-            rows: [ids.next_power_of_two().min(vocabulary), max_length, 2],
             ..exact
         }
     }
@@ -216,13 +214,11 @@ mod tests {
                 fill: 0,
                 max_length: 100 + tokens % 29,
                 masked,
-                rows: [4000 + tokens % 50, 128, 2],
             };
-            let shape = rounding.round(exact, 30_000);
+            let shape = rounding.round(exact);
             assert!(shape.tokens >= tokens && shape.tokens < tokens + 512);
             assert!(shape.fill * shape.max_length >= shape.tokens - tokens);
             assert!(shape.masked >= masked && shape.masked < masked + 512);
-            assert!(shape.rows[0] >= exact.rows[0]);
             shapes.insert(shape);
         }
         // Nine numbers of tokens, each with two of masked ones at most.

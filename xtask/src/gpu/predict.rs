@@ -125,6 +125,8 @@ fn lines(operations: &[Value], layers: f64) -> Vec<Line> {
                 // The case is the widest of the four biases of a layer: the others are a quarter, a
                 // quarter and three quarters of it.
                 "bias" => 2.25 * layers,
+                // Positions take what segments do.
+                "embedding" if case.contains(" segments ") => 2.0,
                 "embedding" | "cross_entropy" | "global_norm" | "adamw" => 1.0,
                 _ => return None,
             };

@@ -40,8 +40,10 @@ pub(super) fn cases(size: &Size<'_>) -> Vec<Case> {
     let of_rows = json!({ "tokens": tokens, "hidden": h });
     let positions = config.max_position_embeddings;
     let ids = indices(tokens, v);
-    let groups = ops::group_rows(&ids);
-    let touched = groups.rows.len() * h;
+    let of_words = ops::group_rows(&ids);
+    // Half of all tokens share each.
+    let of_segments = ops::group_rows(&indices(tokens, 2));
+    let touched = |groups: &ops::RowGroups| groups.rows.chunk_by(|row, next| row == next).count();
     vec![
         // The ceiling of the others: `cast` from f32 to f32 copies.
         case("copy", "", json!({ "len": wide }), 2 * wide * 4, copy(wide)),
@@ -78,9 +80,16 @@ pub(super) fn cases(size: &Size<'_>) -> Vec<Case> {
         case(
             "embedding",
             "backward",
-            json!({ "tokens": tokens, "hidden": h, "rows": groups.rows.len() }),
-            narrow * width + 8 * touched + 4 * tokens,
-            embedding_backward(dtype, groups, (h, v)),
+            json!({ "tokens": tokens, "hidden": h, "rows": touched(&of_words) }),
+            narrow * width + 8 * touched(&of_words) * h + 8 * tokens,
+            embedding_backward(dtype, of_words, (h, v)),
+        ),
+        case(
+            "embedding",
+            "segments backward",
+            json!({ "tokens": tokens, "hidden": h, "rows": touched(&of_segments) }),
+            narrow * width + 8 * touched(&of_segments) * h + 8 * tokens,
+            embedding_backward(dtype, of_segments, (h, 2)),
         ),
         case(
             "cross_entropy",
@@ -264,7 +273,9 @@ fn embedding_backward(
         let d_out = values(ctx, dtype, groups.order.len() * hidden);
         let order = ctx.upload_u32(&groups.order);
         let rows = ctx.upload_u32(&groups.rows);
-        let offsets = ctx.upload_u32(&groups.offsets);
+        let more_runs = ctx.upload_u32(&groups.more_runs);
+        let workspace = ops::embedding_workspace_len(groups.order.len(), hidden);
+        let workspace = ctx.empty(DType::F32, workspace);
         let d_table = constant(ctx, DType::F32, vocabulary * hidden, 0.0);
         Box::new(move |ctx| {
             ops::embedding_backward(
@@ -273,8 +284,9 @@ fn embedding_backward(
                     d_out: &d_out,
                     order: &order,
                     rows: &rows,
-                    offsets: &offsets,
+                    more_runs: &more_runs,
                     d_table: &d_table,
+                    workspace: &workspace,
                     hidden,
                 },
             )
