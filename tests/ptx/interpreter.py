@@ -147,7 +147,7 @@ class Warp:
         with np.errstate(all="ignore"):
             while not self.done.all():
                 live = ~self.done
-                at = int(self.at[live].min())
+                at = self.next_place(live)
                 here = live & (self.at == at)
                 guard, operation, operands = self.cube.kernel.code[at]
                 mask = here
@@ -164,6 +164,14 @@ class Warp:
                     return
                 elif mask.any():
                     self.execute(operation, operands, mask)
+
+    def next_place(self, live):
+        """Where those are that go first. Who has come to a barrier of the warp waits for the others there."""
+        for at in np.unique(self.at[live]):
+            waits = self.cube.kernel.code[at][1].startswith("bar.warp")
+            if not waits or (self.at[live] == at).all():
+                return int(at)
+        raise AssertionError("parts of a warp at different barriers")
 
     # Operands.
 
