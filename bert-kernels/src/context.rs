@@ -67,8 +67,10 @@ pub struct DeviceShape {
     pub shared_memory_bytes: usize,
     /// Bits of the widest efficient load of one unit.
     pub load_width_bits: u32,
-    /// Whether a plane can exchange values without shared memory.
+    /// Whether planes are of one size and can exchange values without shared memory.
     pub plane_ops: bool,
+    /// Whether a plane has a barrier of its own, and needs it: its units may part.
+    pub plane_sync: bool,
     /// The matrix instructions of a plane, if it has some that our kernels know.
     pub matrix_core: Option<MatrixCore>,
 }
@@ -146,7 +148,9 @@ impl Context {
             max_units_per_cube: hardware.max_units_per_cube,
             shared_memory_bytes: hardware.max_shared_memory_size,
             load_width_bits: hardware.load_width,
-            plane_ops: client.features().plane.contains(cubecl::features::Plane::Ops),
+            plane_ops: client.features().plane.contains(cubecl::features::Plane::Ops)
+                && hardware.plane_size_min == hardware.plane_size_max,
+            plane_sync: client.features().plane.contains(cubecl::features::Plane::Sync),
             matrix_core: MatrixCore::of(client.properties()),
         };
         Self {

@@ -17,6 +17,7 @@ mod async_copy;
 mod buffer;
 #[cfg(feature = "cases")]
 pub mod cases;
+mod column_sums;
 mod context;
 mod error;
 mod exp2;

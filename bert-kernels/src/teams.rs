@@ -130,3 +130,20 @@ pub(crate) fn reduce_team<T: Numeric>(
         result
     }
 }
+
+/// Sum over `units` neighbours of a plane, a power of two, as a tree; each of them gets it. With `sync`
+/// the units of a plane wait for each other first, as they have to where they may have parted.
+#[cube]
+pub(crate) fn sum_plane(value: f32, #[comptime] units: usize, #[comptime] sync: bool) -> f32 {
+    let mut sum = value;
+    if comptime!(sync && units > 1) {
+        sync_plane();
+    }
+    let levels = comptime!(units.trailing_zeros() as usize);
+    #[unroll]
+    for level in 0..levels {
+        // Both of a pair add the same two numbers, so all end with the same bits.
+        sum += plane_shuffle_xor(sum, comptime!(1u32 << level));
+    }
+    sum
+}

@@ -1,12 +1,10 @@
 //! Gradient of a bias: `d_bias[j] += Σ_t d_out[t, j]`.
 //!
-//! A unit adds a few neighbouring vectors of columns over a run of rows. A CPU has one run; a GPU
-//! has many, whose sums go through the workspace and are added in their order.
-
-use cubecl::prelude::*;
+//! Its kernels are in [`column_sums`](crate::column_sums).
 
 use super::dropout::expect_act;
-use crate::lanes::{expect_u32, lanes, my_items, spread, with_act};
+use crate::column_sums::{column_sums, runs};
+use crate::lanes::expect_u32;
 use crate::{Buffer, Context, DType, KernelError};
 
 /// Operands of [`bias_backward`].
@@ -19,15 +17,6 @@ pub struct BiasBackward<'a> {
     pub n: usize,
     /// Scratch of [`bias_workspace_len`] f32.
     pub workspace: &'a Buffer,
-}
-
-/// Rows of one run on a GPU.
-const RUN: usize = 64;
-/// Most runs: their sums are added one after another.
-const MAX_RUNS: usize = 128;
-
-fn runs(ctx: &Context, rows: usize) -> usize {
-    if ctx.shape().is_cpu() { 1 } else { rows.div_ceil(RUN).clamp(1, MAX_RUNS) }
 }
 
 /// Elements of [`BiasBackward::workspace`] for `rows` rows of `n` columns.
@@ -65,128 +54,6 @@ pub fn bias_backward(ctx: &Context, args: BiasBackward<'_>) -> Result<(), Kernel
         column_sums(ctx, d_out, rows, n, n, d_bias, workspace);
     }
     Ok(())
-}
-
-/// `into[j] += Σ_t x[t, j]` for j < n, with rows of `x` `stride` elements apart.
-pub(crate) fn column_sums(
-    ctx: &Context,
-    x: &Buffer,
-    rows: usize,
-    n: usize,
-    stride: usize,
-    into: &Buffer,
-    workspace: &Buffer,
-) {
-    let width = lanes(ctx, x.dtype(), n).min(lanes(ctx, x.dtype(), stride));
-    let columns = n / width;
-    // Neighbouring vectors whose sums a CPU unit keeps in registers, so that it reads longer runs.
-    let block = if ctx.shape().is_cpu() {
-        [4, 2, 1].into_iter().find(|&block| columns.is_multiple_of(block)).unwrap_or(1)
-    } else {
-        1
-    };
-    let runs = runs(ctx, rows);
-    let target = if runs == 1 { into } else { workspace };
-    let work = spread(ctx, runs * columns / block);
-    with_act!(x.dtype(), E => sum_runs::launch::<E>(
-        ctx.client(),
-        work.count,
-        work.dim,
-        width,
-        x.arg(),
-        target.arg(),
-        rows,
-        rows.div_ceil(runs),
-        columns,
-        stride / width,
-        runs * columns / block,
-        block,
-        runs == 1,
-        work.contiguous,
-    ));
-    if runs > 1 {
-        add_sums(ctx, workspace, into, runs, n);
-    }
-}
-
-/// `into[j] += Σ_r sums[r, j]`, r from 0 on, for j < n; both f32.
-pub(crate) fn add_sums(ctx: &Context, sums: &Buffer, into: &Buffer, runs: usize, n: usize) {
-    let width = lanes(ctx, DType::F32, n);
-    let work = spread(ctx, n / width);
-    add_runs::launch(
-        ctx.client(),
-        work.count,
-        work.dim,
-        width,
-        sums.arg(),
-        into.arg(),
-        runs,
-        n / width,
-        work.contiguous,
-    );
-}
-
-#[cube(launch)]
-fn sum_runs<E: Float, N: Size>(
-    x: &[Vector<E, N>],
-    sums: &mut [Vector<f32, N>],
-    rows: usize,
-    run: usize,
-    columns: usize,
-    stride: usize,
-    blocks: usize,
-    #[comptime] block: usize,
-    #[comptime] accumulate: bool,
-    #[comptime] contiguous: bool,
-) {
-    let items = my_items(blocks, contiguous);
-    let mut i = items.first;
-    while i < items.end {
-        let first = i * block;
-        let column = first % columns;
-        let from = first / columns * run;
-        let end = min(from + run, rows);
-        let mut total = Array::<Vector<f32, N>>::new(block);
-        #[unroll]
-        for j in 0..block {
-            total[j] = Vector::new(0.0f32);
-        }
-        for row in from..end {
-            #[unroll]
-            for j in 0..block {
-                total[j] += Vector::cast_from(x[row * stride + column + j]);
-            }
-        }
-        #[unroll]
-        for j in 0..block {
-            if accumulate {
-                sums[first + j] += total[j];
-            } else {
-                sums[first + j] = total[j];
-            }
-        }
-        i += items.step;
-    }
-}
-
-#[cube(launch)]
-fn add_runs<N: Size>(
-    sums: &[Vector<f32, N>],
-    into: &mut [Vector<f32, N>],
-    runs: usize,
-    columns: usize,
-    #[comptime] contiguous: bool,
-) {
-    let items = my_items(columns, contiguous);
-    let mut column = items.first;
-    while column < items.end {
-        let mut total = Vector::<f32, N>::new(0.0f32);
-        for run in 0..runs {
-            total += sums[run * columns + column];
-        }
-        into[column] += total;
-        column += items.step;
-    }
 }
 
 /// The sums in f64.

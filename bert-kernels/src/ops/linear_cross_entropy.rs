@@ -9,11 +9,12 @@
 //! The idea of chunks with recomputation is that of Liger's and of Wijmans et al.'s ("Cut your
 //! losses", 2024) fused cross-entropies; this one keeps the exact gradient.
 
-use super::bias::{bias_workspace_len, column_sums};
+use super::bias::bias_workspace_len;
 use super::cross_entropy::{Chunk, Rows, Scale, chunk_backward, chunk_forward};
 use super::dropout::expect_act;
 use super::elementwise::cast;
 use super::gemm::{Epilogue, Gemm, Transpose, multiply};
+use crate::column_sums::column_sums;
 use crate::lanes::expect_u32;
 use crate::{Buffer, Context, DType, KernelError};
 

@@ -24,7 +24,7 @@ const NARROW_LOADS: [&str; 4] = [
 ];
 /// Kernels that leave a number or two for each row or cube.
 const NARROW_STORES: [&str; 9] = [
-    "attention::backward::row_dots::RowDots",
+    "attention::row_dots::dot_rows::DotRows",
     "binary_cross_entropy::statistics::Statistics",
     "cross_entropy::kernels::statistics::Statistics",
     "mean_squared_error::mean_squares::MeanSquares",

@@ -4,12 +4,13 @@
 
 use cubecl::prelude::*;
 
+use super::row_dots::row_dots;
 use super::tiles::{
     Owner, Rows, add_weighted, add_weighted_transposed, clear, first_owner, meet, member, owner,
     score, store, teams, transpose,
 };
 use super::{Sizes, Tiling, tensor};
-use crate::lanes::{exp_nonpositive, iota, my_items, spread, sum_lanes, with_act};
+use crate::lanes::{exp_nonpositive, iota, with_act};
 use crate::ops::dropout::{DeviceDropout, DropMask, Mask};
 use crate::{Buffer, Context, DType, KernelError};
 
@@ -85,19 +86,7 @@ pub fn attention_backward(ctx: &Context, args: AttentionBackward<'_>) -> Result<
         tiling.width * (4 * tiling.keys + tiling.queries) + 2 * tiling.stripe * tiling.keys + 1
     })?;
     let scale = 1.0 / (head_width as f32).sqrt();
-    let dots = spread(ctx, tokens * heads);
-    with_act!(qkv.dtype(), E => row_dots::launch::<E>(
-        ctx.client(),
-        dots.count,
-        dots.dim,
-        tiling.lanes,
-        out.arg(),
-        d_out.arg(),
-        delta.arg(),
-        tokens * heads,
-        tiling,
-        dots.contiguous,
-    ));
+    row_dots(ctx, out, d_out, delta, tiling);
     if tensor::backward(ctx, &args, sizes, &mask) {
         return Ok(());
     }
@@ -145,30 +134,6 @@ pub fn attention_backward(ctx: &Context, args: AttentionBackward<'_>) -> Result<
         tiling,
     ));
     Ok(())
-}
-
-/// `delta[t, a] = Σ_d out[t, a, d] · d_out[t, a, d]`.
-#[cube(launch)]
-fn row_dots<E: Float, N: Size>(
-    out: &[Vector<E, N>],
-    d_out: &[Vector<E, N>],
-    delta: &mut [f32],
-    count: usize,
-    #[comptime] tiling: Tiling,
-    #[comptime] contiguous: bool,
-) {
-    let row_vectors = comptime!(tiling.row_vectors());
-    let items = my_items(count, contiguous);
-    let mut i = items.first;
-    while i < items.end {
-        let mut sum = Vector::<f32, N>::new(0.0f32);
-        for part in 0..row_vectors {
-            let at = i * row_vectors + part;
-            sum = fma(Vector::cast_from(out[at]), Vector::cast_from(d_out[at]), sum);
-        }
-        delta[i] = sum_lanes::<N>(sum);
-        i += items.step;
-    }
 }
 
 #[cube(launch)]

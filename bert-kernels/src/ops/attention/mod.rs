@@ -22,6 +22,7 @@ mod backward;
 mod forward;
 #[cfg(feature = "cases")]
 pub(crate) mod reference;
+mod row_dots;
 mod tensor;
 mod tiles;
 

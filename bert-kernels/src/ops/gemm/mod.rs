@@ -31,8 +31,8 @@ use cubecl::prelude::*;
 use half::{bf16, f16};
 
 pub use super::activation::Activation;
-use super::bias::add_sums;
 use super::dropout::expect_act;
+use crate::column_sums::add_rows;
 use crate::lanes::{expect_u32, with_act};
 use crate::{Buffer, Context, DType, KernelError, MatrixCore};
 use epilogue::Finish;
@@ -400,7 +400,7 @@ fn by_tensor_cores<E, EC>(
         let sums = ctx.empty(DType::F32, parts * m * n);
         let alone = Gemm { c: &sums, accumulate: false, ..*args };
         launch_tensor::<E, f32>(ctx, &alone, Strides { a_stride, c_stride }, block, parts, part);
-        return add_sums(ctx, &sums, c, parts, m * n);
+        return add_rows(ctx, &sums, c, parts, m * n);
     }
     launch_tensor::<E, EC>(ctx, args, Strides { a_stride, c_stride }, block, 1, k);
 }

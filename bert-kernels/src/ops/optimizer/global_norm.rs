@@ -19,6 +19,8 @@ pub struct GlobalNorm<'a> {
 /// Vectors that one unit adds up before it adds their sum to its total: two short chains of
 /// roundings instead of a long one.
 const CHAIN: usize = 64;
+/// Vectors of a chain that are loaded before the first is added.
+const AT_ONCE: usize = 4;
 
 fn teams(ctx: &Context, len: usize) -> (usize, Teams) {
     let width = lanes(ctx, DType::F32, len);
@@ -79,12 +81,33 @@ fn sum_squares<N: Size>(
     #[comptime] team: usize,
 ) {
     let units = team_count(team) * team;
+    // A core of a CPU reads a run of neighbours; units of a GPU read neighbours together.
+    let mut first = ABSOLUTE_POS;
+    let mut step = units;
+    if comptime!(team == 1) {
+        first = ABSOLUTE_POS * CHAIN;
+        step = 1usize.runtime();
+    }
     let mut total = Vector::<f32, N>::new(0.0f32);
-    let mut first = ABSOLUTE_POS * CHAIN;
     while first < vectors {
         let mut chain = Vector::<f32, N>::new(0.0f32);
-        for i in first..min(first + CHAIN, vectors) {
+        let end = min(first + CHAIN * step, vectors);
+        let mut i = first;
+        while i + comptime!(AT_ONCE - 1) * step < end {
+            let mut held = Array::<Vector<f32, N>>::new(AT_ONCE);
+            #[unroll]
+            for j in 0..AT_ONCE {
+                held[j] = x[i + j * step];
+            }
+            #[unroll]
+            for j in 0..AT_ONCE {
+                chain += held[j] * held[j];
+            }
+            i += comptime!(AT_ONCE) * step;
+        }
+        while i < end {
             chain += x[i] * x[i];
+            i += step;
         }
         total += chain;
         first += units * CHAIN;
