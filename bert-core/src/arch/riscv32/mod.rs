@@ -35,6 +35,7 @@ table! {
         store_row: rows::store_row,
         softmax_rows: softmax::softmax_rows,
         activate: activate,
+        embedding_row: rows::embedding_row,
         load_row: rows::load_row::<()>,
         combine_row: rows::combine_row::<()>,
         layer_norm_row: norm::layer_norm_row,

@@ -13,7 +13,6 @@ use core::ops::Range;
 
 use super::{exponent, gelu, high};
 use crate::format::{Activation, Int8Matrix};
-use crate::math::round_to_int;
 use crate::ops::{Activations, SMALLEST};
 
 /// Rows for which the channels' numbers are made once.
@@ -420,7 +419,7 @@ impl Row {
     fn decide(&self, channels: &Channels<'_>, sum: i32, i: usize) -> i8 {
         #[cfg(test)]
         tests::VALUES_IN_FLOATS.with(|count| count.set(count.get() + 1));
-        round_to_int(channels.exact(sum, self.s, i) * self.inverse) as i8
+        super::rows::round_by_definition(channels.exact(sum, self.s, i), self.inverse) as i8
     }
 }
 
