@@ -131,7 +131,7 @@ pub(super) fn times(n: i32, x: u32) -> Option<u32> {
 /// As [`float`], if there is such an exponent.
 #[inline(always)]
 fn packed(fraction: u32, exponent: u32) -> Option<u32> {
-    // One less twice is computed once, other than that of `float`.
+    // As `float` has it; but what is checked is what is shifted.
     let less = exponent.wrapping_sub(1);
     if less < 254 { Some((less << 23) + (fraction >> 8)) } else { None }
 }

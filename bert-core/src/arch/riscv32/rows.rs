@@ -63,7 +63,7 @@ pub(super) fn embedding_row(
 
 /// As [`ops::load_row`].
 #[inline]
-pub(super) fn load_row<Place>(q: &[i8], scales: &[f32], x: &mut [f32]) {
+pub(super) fn load_row(q: &[i8], scales: &[f32], x: &mut [f32]) {
     for ((x, q), scale) in x.chunks_mut(GROUP).zip(q.chunks(GROUP)).zip(scales) {
         let scale = Scale::new(*scale);
         for (x, &q) in x.iter_mut().zip(q) {
@@ -129,7 +129,7 @@ impl Scale {
 
 /// As [`ops::combine_row`].
 #[inline]
-pub(super) fn combine_row<Place>(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]) {
+pub(super) fn combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]) {
     for ((out, high), low) in out.iter_mut().zip(high).zip(low) {
         *out = times(high.wrapping_mul(128).wrapping_add(*low), factor);
     }
@@ -137,7 +137,7 @@ pub(super) fn combine_row<Place>(high: &[i32], low: &[i32], factor: f32, out: &m
 
 /// As [`ops::linear`] behind the sums: turns `row`, the bits of those of a row \[N\], into what they mean.
 #[inline]
-pub(super) fn scale_row<Place>(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Floats<'_>) {
+pub(super) fn scale_row(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Floats<'_>) {
     let mut room = [[0.0; PIECE]; 2];
     let [of_scales, of_biases] = &mut room;
     let channels = scales.bytes().chunks(PIECE).zip(biases.bytes().chunks(PIECE));
@@ -225,13 +225,13 @@ mod tests {
             let q: Vec<i8> = (0..n).map(|_| random.next() as i8).collect();
             let (mut a, mut b) = (vec![0.0; n], vec![0.0; n]);
             ops::load_row(&q, &scales, &mut a);
-            load_row::<()>(&q, &scales, &mut b);
+            load_row(&q, &scales, &mut b);
             assert_eq!(bits(&a), bits(&b), "{q:?} {scales:?}");
 
             let shift = random.below(40) as u32 + 32;
             let sums: Vec<i32> = (0..n).map(|_| (random.next() as i64 >> shift) as i32).collect();
             ops::combine_row(&sums, &sums, scales[0], &mut a);
-            combine_row::<()>(&sums, &sums, scales[0], &mut b);
+            combine_row(&sums, &sums, scales[0], &mut b);
             assert_eq!(bits(&a), bits(&b), "{sums:?} {scales:?}");
 
             let [t, biases] = [(); 2].map(|()| drawn(&mut random, n));
@@ -241,7 +241,7 @@ mod tests {
                 (0..n).map(|i| sums[i] as f32 * (scales[0] * t[i]) + biases[i]).collect();
             let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
             let (t, biases) = (bytes(&t), bytes(&biases));
-            scale_row::<()>(&mut row, scales[0], Floats::new(&t), Floats::new(&biases));
+            scale_row(&mut row, scales[0], Floats::new(&t), Floats::new(&biases));
             assert_eq!(bits(&expected), bits(&row), "{sums:?} {scales:?}");
         }
     }
