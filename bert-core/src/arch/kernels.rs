@@ -153,6 +153,7 @@ macro_rules! table {
                 store_row: $store,
                 softmax_rows: $softmax,
                 activate: $activate,
+                embedding_row: $crate::ops::embedding_row,
                 load_row: $crate::ops::load_row,
                 combine_row: $crate::ops::combine_row,
                 layer_norm_row: $crate::ops::layer_norm_row,
@@ -171,6 +172,7 @@ macro_rules! table {
             store_row: $store:path,
             softmax_rows: $softmax:path,
             activate: $activate:path,
+            embedding_row: $embedding:path,
             load_row: $load:path,
             combine_row: $combine:path,
             layer_norm_row: $layer_norm:path,
@@ -187,7 +189,7 @@ macro_rules! table {
                 gemm_ = $gemm, (a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
                 linear_ = $linear,
                     (q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]);
-                embedding_row = $crate::ops::embedding_row,
+                embedding_row_ = $embedding,
                     (word: WordRow<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]);
                 layer_norm_row_ = $layer_norm,
                     (x: &mut [f32], norm: &Norm<'_>, epsilon: f32);
@@ -211,7 +213,7 @@ macro_rules! table {
                 isa: $crate::arch::Isa::named($name),
                 gemm: gemm_,
                 linear: linear_,
-                embedding_row,
+                embedding_row: embedding_row_,
                 layer_norm_row: layer_norm_row_,
                 add_norm_row: add_norm_row_,
                 quantize_row: quantize_row_,

@@ -5,8 +5,10 @@
 /// Partial sums of a row reduction.
 pub const LANES: usize = 16;
 
-/// Adds the lanes: first i and i + 8, then i and i + 4, i + 2, i + 1.
-#[inline(always)]
+/// Adds the lanes: first i and i + 8, then i and i + 4, i + 2, i + 1. On RV32 each sum is a call, so all of
+/// them are one function.
+#[cfg_attr(not(target_arch = "riscv32"), inline(always))]
+#[cfg_attr(target_arch = "riscv32", inline(never))]
 pub fn reduce(lanes: &[f32; LANES]) -> f32 {
     let mut acc = *lanes;
     let mut width = LANES / 2;

@@ -8,11 +8,24 @@ use crate::format::{NIBBLE_ZERO, Table, WORD_GROUP, WordTable};
 /// Order: (word + position) + segment.
 #[inline(always)]
 pub fn embedding_row(word: WordRow<'_>, position: Row<'_>, segment: Row<'_>, out: &mut [f32]) {
+    embedding_row_with(word, position, segment, out, |n, scale| n as f32 * scale);
+}
+
+/// The same with another function for products of a stored value and a scale.
+#[inline(always)]
+pub(crate) fn embedding_row_with(
+    word: WordRow<'_>,
+    position: Row<'_>,
+    segment: Row<'_>,
+    out: &mut [f32],
+    times: impl Fn(i32, f32) -> f32,
+) {
     let (position, position_scale) = position.0.row(position.1);
     let (segment, segment_scale) = segment.0.row(segment.1);
     let add = |out: &mut [f32], (word, scale): (&[i8], f32), position: &[i8], segment: &[i8]| {
         for (((out, &w), &p), &s) in out.iter_mut().zip(word).zip(position).zip(segment) {
-            *out = w as f32 * scale + p as f32 * position_scale + s as f32 * segment_scale;
+            let [w, p] = [times(w as i32, scale), times(p as i32, position_scale)];
+            *out = w + p + times(s as i32, segment_scale);
         }
     };
     match word.0 {

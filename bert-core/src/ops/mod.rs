@@ -18,6 +18,8 @@ mod softmax;
 
 pub use activation::activate;
 pub use attention::HeadPanels;
+#[cfg(any(target_arch = "riscv32", test))]
+pub(crate) use embedding::embedding_row_with;
 pub use embedding::{Row, WordRow, embedding_row};
 #[cfg(all(native_operations, not(cortex_m_dsp)))]
 pub(crate) use gemm::gemm_at;

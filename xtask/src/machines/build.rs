@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::Machine;
+use super::{Emulator, Machine};
 use crate::shell;
 use crate::targets::{Way, variable};
 
@@ -35,6 +35,12 @@ impl Firmware<'_> {
         command.env(self.image.0, self.image.1).env("BERT_MACHINE", machine.board);
         let flags = format!("{} {}", machine.flags, short_paths());
         command.env(variable(machine.target, "RUSTFLAGS"), flags.trim());
+        let bare = matches!(machine.emulator, Emulator::Arm | Emulator::RiscV);
+        if bare && matches!(way, Way::Core(_)) {
+            // It says why. A core library that is built here has the same features as all else.
+            let wrapper = shell::root().join("bert-edge/firmware/machine/rustc.sh");
+            command.env("RUSTC_WRAPPER", wrapper);
+        }
         way.apply(&mut command, machine.target);
         shell::run(&mut command)?;
 

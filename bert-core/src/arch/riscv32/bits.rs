@@ -39,14 +39,15 @@ pub(super) fn rounded(fraction: u32) -> Option<u32> {
 /// Rounds to 24 bits what has no more below if it is `whole`: then a tie is one.
 #[inline(always)]
 pub(super) fn rounded_from(fraction: u32, whole: bool) -> Option<u32> {
-    let mut up = fraction.wrapping_add(HALF) & !LAST;
-    if fraction & LAST == HALF {
+    let mut up = fraction.wrapping_add(HALF);
+    if up & LAST == 0 {
         if !whole {
             return None;
         }
-        // To the even one.
+        // A tie, to the even one.
         up &= !(LAST + 1);
     }
+    up &= !LAST;
     // A carry out of the first bit is as rare as ties are.
     if up == 0 { None } else { Some(up) }
 }
@@ -130,7 +131,9 @@ pub(super) fn times(n: i32, x: u32) -> Option<u32> {
 /// As [`float`], if there is such an exponent.
 #[inline(always)]
 fn packed(fraction: u32, exponent: u32) -> Option<u32> {
-    if exponent.wrapping_sub(1) < 254 { Some(float(fraction, exponent)) } else { None }
+    // As `float` has it; but what is checked is what is shifted.
+    let less = exponent.wrapping_sub(1);
+    if less < 254 { Some((less << 23) + (fraction >> 8)) } else { None }
 }
 
 /// A positive float to multiply with and round: the reciprocal of [`crate::ops::quantize_row`].

@@ -35,8 +35,9 @@ table! {
         store_row: rows::store_row,
         softmax_rows: softmax::softmax_rows,
         activate: activate,
-        load_row: rows::load_row::<()>,
-        combine_row: rows::combine_row::<()>,
+        embedding_row: rows::embedding_row,
+        load_row: rows::load_row,
+        combine_row: rows::combine_row,
         layer_norm_row: norm::layer_norm_row,
         add_norm_row: norm::add_norm_row,
         sums: Some(SumKernels { products: sums::products::<()>, quantize: sums::quantize }),
@@ -80,11 +81,11 @@ mod place {
         gemm = products::gemm::<Place>, (a: &Activations<'_>, w: &Weights<'_>, out: &mut [i32]);
         linear = super::linear::<Place>,
             (q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, out: &mut [f32]);
-        load_row = rows::load_row::<Place>, (q: &[i8], scales: &[f32], x: &mut [f32]);
+        load_row = rows::load_row, (q: &[i8], scales: &[f32], x: &mut [f32]);
         softmax_rows = softmax::softmax_rows,
             (scores: &mut [f32], scales: &SoftmaxScales<'_>, factors: &mut [f32],
              digits: &mut [i8]);
-        combine_row = rows::combine_row::<Place>,
+        combine_row = rows::combine_row,
             (high: &[i32], low: &[i32], factor: f32, out: &mut [f32]);
         products = sums::products::<Place>,
             (q: &Activations<'_>, matrix: &Int8Matrix<'_>, out: &mut [i32]);
@@ -104,7 +105,7 @@ fn linear<Place>(q: &Activations<'_>, scales: &[f32], matrix: &Int8Matrix<'_>, o
     let q = Activations { values: &q.values[..scales.len() * q.stride], stride: q.stride };
     sums::products::<Place>(&q, matrix, bytemuck::cast_slice_mut(out));
     for (row, s) in out.chunks_exact_mut(matrix.rows).zip(scales) {
-        rows::scale_row::<Place>(row, *s, matrix.scales, matrix.biases);
+        rows::scale_row(row, *s, matrix.scales, matrix.biases);
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn sum(x: &[f32]) -> f32 {
 
 /// a · b.
 #[inline(always)]
-fn multiply(a: f32, b: f32) -> f32 {
+pub(super) fn multiply(a: f32, b: f32) -> f32 {
     match bits::multiply(a.to_bits(), b.to_bits()) {
         Some(bits) => f32::from_bits(bits | (a.to_bits() ^ b.to_bits()) & SIGN),
         None => by_definition(a, b),

@@ -4,7 +4,7 @@ use super::bits::{self, Factor};
 use super::{PIECE, floats};
 use crate::format::Floats;
 use crate::math::round_to_int;
-use crate::ops::{self, GROUP, SMALLEST};
+use crate::ops::{self, GROUP, Row, SMALLEST, WordRow, embedding_row_with};
 
 /// As [`ops::quantize_row`].
 #[inline]
@@ -29,7 +29,7 @@ pub(super) fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
         let sign = x.to_bits() as i32 >> 31;
         *q = match factor.integer(x.to_bits()) {
             Some(n) => ((n as i32 ^ sign) - sign) as i8,
-            None => round_to_int(x * inverse) as i8,
+            None => round_by_definition(x, inverse) as i8,
         };
     }
     largest / 127.0
@@ -50,27 +50,94 @@ pub(super) fn store_row(x: &[f32], q: &mut [i8], scales: &mut [f32]) {
     }
 }
 
+/// As [`ops::embedding_row`].
+#[inline]
+pub(super) fn embedding_row(
+    word: WordRow<'_>,
+    position: Row<'_>,
+    segment: Row<'_>,
+    out: &mut [f32],
+) {
+    embedding_row_with(word, position, segment, out, times);
+}
+
 /// As [`ops::load_row`].
 #[inline]
-pub(super) fn load_row<Place>(q: &[i8], scales: &[f32], x: &mut [f32]) {
+pub(super) fn load_row(q: &[i8], scales: &[f32], x: &mut [f32]) {
     for ((x, q), scale) in x.chunks_mut(GROUP).zip(q.chunks(GROUP)).zip(scales) {
+        let scale = Scale::new(*scale);
         for (x, &q) in x.iter_mut().zip(q) {
-            *x = times::<Place>(q as i32, *scale);
+            *x = scale.times(q);
         }
+    }
+}
+
+/// A positive float that int8 is multiplied with.
+#[derive(Clone, Copy)]
+struct Scale {
+    scale: f32,
+    /// Its fraction of 24 bits.
+    fraction: u32,
+    /// The exponent of a product whose first bit is that of a word; 0 where a product may have none.
+    exponent: u32,
+}
+
+impl Scale {
+    #[inline(always)]
+    fn new(scale: f32) -> Self {
+        /// A product's is larger by 8 at most.
+        const MOST: u32 = 254 - 8;
+        let bits = scale.to_bits();
+        let exponent = bits::exponent(bits);
+        Scale {
+            scale,
+            fraction: bits::fraction(bits) >> 8,
+            exponent: if exponent.wrapping_sub(1) < MOST { exponent + 8 } else { 0 },
+        }
+    }
+
+    /// q as a float, times the scale.
+    #[inline(always)]
+    fn times(self, q: i8) -> f32 {
+        match self.bits(q) {
+            Some(bits) => f32::from_bits(bits),
+            None => times_by_definition(q as i32, self.scale),
+        }
+    }
+
+    #[inline(always)]
+    fn bits(self, q: i8) -> Option<u32> {
+        if q == 0 || self.exponent == 0 {
+            return None;
+        }
+        // All of the product: 24 bits times 8.
+        let (mut product, mut left) = (self.fraction * q.unsigned_abs() as u32, 0);
+        let mut halve = |step: u32| {
+            if product >> (32 - step) == 0 {
+                product <<= step;
+                left += step;
+            }
+        };
+        halve(4);
+        halve(4);
+        halve(2);
+        halve(1);
+        let fraction = bits::rounded_from(product, true)?;
+        Some(bits::float(fraction, self.exponent - left) | q as u32 & bits::SIGN)
     }
 }
 
 /// As [`ops::combine_row`].
 #[inline]
-pub(super) fn combine_row<Place>(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]) {
+pub(super) fn combine_row(high: &[i32], low: &[i32], factor: f32, out: &mut [f32]) {
     for ((out, high), low) in out.iter_mut().zip(high).zip(low) {
-        *out = times::<Place>(high.wrapping_mul(128).wrapping_add(*low), factor);
+        *out = times(high.wrapping_mul(128).wrapping_add(*low), factor);
     }
 }
 
 /// As [`ops::linear`] behind the sums: turns `row`, the bits of those of a row \[N\], into what they mean.
 #[inline]
-pub(super) fn scale_row<Place>(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Floats<'_>) {
+pub(super) fn scale_row(row: &mut [f32], s: f32, scales: Floats<'_>, biases: Floats<'_>) {
     let mut room = [[0.0; PIECE]; 2];
     let [of_scales, of_biases] = &mut room;
     let channels = scales.bytes().chunks(PIECE).zip(biases.bytes().chunks(PIECE));
@@ -79,8 +146,8 @@ pub(super) fn scale_row<Place>(row: &mut [f32], s: f32, scales: Floats<'_>, bias
         for ((x, t), bias) in row.iter_mut().zip(scales).zip(biases) {
             let sum = x.to_bits() as i32;
             let product = match bits::multiply(s.to_bits(), t.to_bits()) {
-                Some(scale) => times::<Place>(sum, f32::from_bits(scale)),
-                None => sum as f32 * (s * t),
+                Some(scale) => times(sum, f32::from_bits(scale)),
+                None => times_by_definition(sum, s * t),
             };
             *x = product + bias;
         }
@@ -88,13 +155,27 @@ pub(super) fn scale_row<Place>(row: &mut [f32], s: f32, scales: Floats<'_>, bias
 }
 
 /// n as a float, times x, finite and not negative.
-#[allow(clippy::extra_unused_type_parameters, reason = "it says where this is compiled")]
 #[inline(never)]
-fn times<Place>(n: i32, x: f32) -> f32 {
+fn times(n: i32, x: f32) -> f32 {
     match bits::times(n, x.to_bits()) {
         Some(bits) => f32::from_bits(bits),
-        None => n as f32 * x,
+        None => times_by_definition(n, x),
     }
+}
+
+/// n · x in floats. A function of its own, as what calls others keeps registers for that, also where it
+/// does not.
+#[cold]
+#[inline(never)]
+pub(super) fn times_by_definition(n: i32, x: f32) -> f32 {
+    n as f32 * x
+}
+
+/// x times the factor, rounded to the nearest integer, in floats.
+#[cold]
+#[inline(never)]
+pub(super) fn round_by_definition(x: f32, factor: f32) -> i32 {
+    round_to_int(x * factor)
 }
 
 #[cfg(test)]
@@ -144,13 +225,13 @@ mod tests {
             let q: Vec<i8> = (0..n).map(|_| random.next() as i8).collect();
             let (mut a, mut b) = (vec![0.0; n], vec![0.0; n]);
             ops::load_row(&q, &scales, &mut a);
-            load_row::<()>(&q, &scales, &mut b);
+            load_row(&q, &scales, &mut b);
             assert_eq!(bits(&a), bits(&b), "{q:?} {scales:?}");
 
             let shift = random.below(40) as u32 + 32;
             let sums: Vec<i32> = (0..n).map(|_| (random.next() as i64 >> shift) as i32).collect();
             ops::combine_row(&sums, &sums, scales[0], &mut a);
-            combine_row::<()>(&sums, &sums, scales[0], &mut b);
+            combine_row(&sums, &sums, scales[0], &mut b);
             assert_eq!(bits(&a), bits(&b), "{sums:?} {scales:?}");
 
             let [t, biases] = [(); 2].map(|()| drawn(&mut random, n));
@@ -160,7 +241,7 @@ mod tests {
                 (0..n).map(|i| sums[i] as f32 * (scales[0] * t[i]) + biases[i]).collect();
             let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
             let (t, biases) = (bytes(&t), bytes(&biases));
-            scale_row::<()>(&mut row, scales[0], Floats::new(&t), Floats::new(&biases));
+            scale_row(&mut row, scales[0], Floats::new(&t), Floats::new(&biases));
             assert_eq!(bits(&expected), bits(&row), "{sums:?} {scales:?}");
         }
     }
@@ -172,7 +253,7 @@ mod tests {
         for _ in 0..300_000 {
             let x = f32::from_bits(1 + (random.next() as u32 & 0x7F7F_FFFF));
             for n in [random.next() as i8 as i32, random.next() as i32 >> random.below(31)] {
-                let (found, expected) = (times::<()>(n, x), n as f32 * x);
+                let (found, expected) = (times(n, x), n as f32 * x);
                 assert_eq!(found.to_bits(), expected.to_bits(), "{n} {x:e}");
             }
         }

@@ -1,8 +1,8 @@
 //! As [`crate::ops::softmax_rows`], with the floats of a row made in integers.
 
 use super::bits::{Factor, multiply, times};
-use super::{exp, norm};
-use crate::math::{max, round_to_int};
+use super::{exp, norm, rows};
+use crate::math::max;
 use crate::ops::{ROW_ALIGN, SMALLEST, SoftmaxScales, levels};
 
 /// As [`crate::ops::softmax_rows`].
@@ -35,7 +35,7 @@ fn softmax_row(
         let scale = multiply(query.to_bits(), key.to_bits());
         *x = match scale.and_then(|scale| times(d, scale)) {
             Some(x) => f32::from_bits(x),
-            None => d as f32 * (query * key),
+            None => rows::times_by_definition(d, query * key),
         };
     }
     let largest = max(scores);
@@ -47,10 +47,7 @@ fn softmax_row(
     }
     let total = norm::sum(scores);
     for (p, value) in scores.iter_mut().zip(scales.values) {
-        *p = match multiply(p.to_bits(), value.to_bits()) {
-            Some(bits) => f32::from_bits(bits),
-            None => *p * value,
-        };
+        *p = norm::multiply(*p, *value);
     }
     let peak = max(scores);
     high[tokens..].fill(0);
@@ -66,7 +63,7 @@ fn softmax_row(
     for ((w, high), low) in scores.iter().zip(high).zip(low) {
         let n = match factor.integer(w.to_bits()) {
             Some(n) => n as i32,
-            None => round_to_int(w * inverse),
+            None => rows::round_by_definition(*w, inverse),
         };
         (*high, *low) = ((n >> 7) as i8, (n & 127) as i8);
     }

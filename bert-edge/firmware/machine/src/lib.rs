@@ -21,6 +21,8 @@ mod start {
     mod cortex_m;
     #[cfg(target_arch = "riscv32")]
     mod riscv32;
+    #[cfg(target_arch = "riscv32")]
+    mod saved;
 }
 #[cfg(any(target_arch = "arm", target_arch = "riscv32"))]
 mod memory;

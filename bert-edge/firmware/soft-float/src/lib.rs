@@ -24,38 +24,41 @@ const ONE: u32 = 1 << FRACTION;
 const SPECIAL: u32 = 255;
 /// The exponent of 1.
 const BIAS: u32 = 127;
+/// Bits of a result behind those that are kept: enough that a half can be told from more and from less,
+/// and one less than fit, so that rounding up has room.
+const GUARD: u32 = 7;
+/// The first bit of a result with those.
+const TOP: u32 = ONE << GUARD;
 
 /// The bits of a + b.
 #[inline(always)]
 #[must_use]
 pub fn add(a: u32, b: u32) -> u32 {
-    /// Bits behind those that are kept: enough that a half can be told from more and from less.
-    const GUARD: u32 = 7;
-    /// The first bit of a sum of the exponent at hand.
-    const TOP: u32 = ONE << GUARD;
-    // The magnitude of `a` is not the smaller one.
-    let (a, b) = if a << 1 < b << 1 { (b, a) } else { (a, b) };
-    let (mut exponent, small) = (exponent_of(a), exponent_of(b));
-    if exponent == SPECIAL || small == 0 {
-        return add_rare(a, b);
+    // Without signs; the magnitude of `larger` is not the smaller one.
+    let (of_a, of_b) = (a << 1, b << 1);
+    let (larger, large, small) = if of_a < of_b { (b, of_b, of_a) } else { (a, of_a, of_b) };
+    let (mut exponent, of_small) = (large >> (FRACTION + 1), small >> (FRACTION + 1));
+    if exponent == SPECIAL || of_small == 0 {
+        return add_rare(larger, a ^ b ^ larger);
     }
-    let large = (a << 8 | SIGN) >> (31 - FRACTION - GUARD);
-    let mut other = (b << 8 | SIGN) >> (31 - FRACTION - GUARD);
-    let distance = exponent - small;
-    if distance <= GUARD {
-        other >>= distance;
-    } else if distance > FRACTION + 2 {
-        return a;
-    } else {
+    let number = |doubled: u32| doubled << 8 >> 2 | TOP;
+    let distance = exponent - of_small;
+    let small = number(small);
+    // Of a distance that is too large it has no meaning.
+    let mut other = small.wrapping_shr(distance);
+    if distance > GUARD {
+        if distance > FRACTION + 2 {
+            return larger;
+        }
         // What falls off leaves a bit, that it was there.
-        let kept = other >> distance;
-        other = kept | u32::from(kept << distance != other);
+        other |= u32::from(other << distance != small);
     }
+    let large = number(large);
     let mut sum;
     if (a ^ b) & SIGN == 0 {
         sum = large + other;
         if sum >= TOP << 1 {
-            sum = sum >> 1 | sum & 1;
+            sum = halved(sum);
             exponent += 1;
         }
     } else {
@@ -67,13 +70,12 @@ pub fn add(a: u32, b: u32) -> u32 {
             sum <<= 1;
             exponent = exponent.wrapping_sub(1);
         }
-        let below = 0u32.wrapping_sub(exponent);
-        if below < 32 {
+        if exponent as i32 <= 0 {
             // Subnormal, and exact: so near each other no bits of the smaller one fell off.
-            return a & SIGN | sum >> (GUARD + 1 + below);
+            return larger & SIGN | sum >> (GUARD + 1 + 0u32.wrapping_sub(exponent));
         }
     }
-    a & SIGN | packed(exponent, sum, GUARD)
+    larger & SIGN | packed(exponent, sum)
 }
 
 /// The sum where one is zero, subnormal, infinite or a NaN; |a| ≥ |b|.
@@ -119,15 +121,14 @@ pub fn multiply(a: u32, b: u32) -> u32 {
     let product = u64::from(a << 8 | SIGN) * u64::from(b << 8 | SIGN);
     let mut high = (product >> 32) as u32 | u32::from(product as u32 != 0);
     let mut exponent = (of_a + of_b).wrapping_sub(BIAS);
-    if high & SIGN == 0 {
-        high <<= 1;
-    } else {
+    if high >= TOP << 1 {
+        high = halved(high);
         exponent = exponent.wrapping_add(1);
     }
     if exponent.wrapping_sub(1) >= SPECIAL - 1 {
         return multiply_rare(a, b);
     }
-    sign | packed(exponent, high, 31 - FRACTION)
+    sign | packed(exponent, high)
 }
 
 /// The product where a factor is no ordinary number, or the product may be none.
@@ -176,7 +177,7 @@ pub fn from_i32(x: i32) -> u32 {
     halve(4);
     halve(2);
     halve(1);
-    sign | packed(exponent, magnitude, 31 - FRACTION)
+    sign | packed(exponent, halved(magnitude))
 }
 
 #[inline(always)]
@@ -184,16 +185,20 @@ fn exponent_of(x: u32) -> u32 {
     x << 1 >> (FRACTION + 1)
 }
 
-/// The bits of a number whose first bit is at [`FRACTION`] + `guard`, rounded. An exponent beyond the
-/// last becomes that of infinity.
+/// Half of a number; what falls off leaves a bit, that it was there.
 #[inline(always)]
-fn packed(exponent: u32, number: u32, guard: u32) -> u32 {
-    let kept = number >> guard;
-    let behind = number & ((1 << guard) - 1);
-    let half = 1 << (guard - 1);
+fn halved(number: u32) -> u32 {
+    number >> 1 | number & 1
+}
+
+/// The bits of a number whose first bit is that of [`TOP`], rounded. An exponent beyond the last becomes
+/// that of infinity.
+#[inline(always)]
+fn packed(exponent: u32, number: u32) -> u32 {
+    const BELOW_HALF: u32 = (1 << (GUARD - 1)) - 1;
+    let odd = number >> GUARD & 1;
     // A carry out of the fraction is one more in the exponent.
-    let up = (behind + half - 1 + (kept & 1)) >> guard;
-    let bits = ((exponent - 1) << FRACTION) + kept + up;
+    let bits = ((exponent - 1) << FRACTION) + ((number + BELOW_HALF + odd) >> GUARD);
     if bits >= INFINITY { INFINITY } else { bits }
 }
 
