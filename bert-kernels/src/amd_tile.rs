@@ -159,8 +159,8 @@ pub(crate) fn load_fragments<NF: Size>(
     #[comptime] of: Operand,
 ) -> Sequence<Vector<u32, NF>> {
     let words = comptime!(of.core.words());
-    let mut fragments = Sequence::<Vector<u32, NF>>::new();
     if comptime!(of.stage.k_contiguous) {
+        let mut fragments = Sequence::<Vector<u32, NF>>::new();
         #[unroll]
         for fragment in 0..of.fragments {
             let below = comptime!(fragment * M * of.stage.chunks());
@@ -174,6 +174,7 @@ pub(crate) fn load_fragments<NF: Size>(
             }
             fragments.push(held);
         }
+        fragments
     } else {
         let size!(NP) = comptime!(of.fragments / 2);
         let pieces = shared.with_vector_size::<NP>();
@@ -186,23 +187,34 @@ pub(crate) fn load_fragments<NF: Size>(
             let below = comptime!((row - 8 * place) * of.stage.outer / of.fragments);
             steps[step] = pieces[first + places[place] + below];
         }
+        fragments_of_steps::<NF, NP>(&steps, of.fragments, of.core)
+    }
+}
+
+/// Takes neighbours of each of a lane's steps of k apart: a fragment for each of them.
+#[cube]
+pub(crate) fn fragments_of_steps<NF: Size, NP: Size>(
+    steps: &Array<Vector<u32, NP>>,
+    #[comptime] neighbours: usize,
+    #[comptime] core: MatrixCore,
+) -> Sequence<Vector<u32, NF>> {
+    let mut fragments = Sequence::<Vector<u32, NF>>::new();
+    #[unroll]
+    for fragment in 0..neighbours {
+        let mut held = Vector::<u32, NF>::empty();
         #[unroll]
-        for fragment in 0..of.fragments {
-            let mut held = Vector::<u32, NF>::empty();
-            #[unroll]
-            for word in 0..words {
-                let pair = comptime!(fragment / 2);
-                let earlier = steps[comptime!(2 * word)].extract(pair);
-                let later = steps[comptime!(2 * word + 1)].extract(pair);
-                let both = if comptime!(fragment % 2 == 0) {
-                    (earlier & 0xffffu32) | (later << 16u32)
-                } else {
-                    (earlier >> 16u32) | (later & 0xffff_0000u32)
-                };
-                held.insert(word, both);
-            }
-            fragments.push(held);
+        for word in 0..comptime!(core.words()) {
+            let pair = comptime!(fragment / 2);
+            let earlier = steps[comptime!(2 * word)].extract(pair);
+            let later = steps[comptime!(2 * word + 1)].extract(pair);
+            let both = if comptime!(fragment % 2 == 0) {
+                (earlier & 0xffffu32) | (later << 16u32)
+            } else {
+                (earlier >> 16u32) | (later & 0xffff_0000u32)
+            };
+            held.insert(word, both);
         }
+        fragments.push(held);
     }
     fragments
 }

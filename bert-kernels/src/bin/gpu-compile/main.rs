@@ -150,18 +150,18 @@ fn dump(folder: &Path, target: Target, kernel: &Compiled) -> Result<(), String> 
         let name = format!("{}-{}.{extension}", kernel.kernel, &kernel.id[..8]);
         folder.join(target.name()).join(name)
     };
-    if let Some(assembly) = &code.assembly {
-        write(&path("s"), assembly.as_bytes())?;
-    }
-    if !target.is_nvidia() {
-        return write(&path("co"), &code.bytes);
-    }
     // What the text does not say by itself.
     let head = format!(
         "// {}\n// shared memory: {} bytes\n",
         kernel.variant.replace('\n', " "),
         code.shared_memory_bytes
     );
+    if let Some(assembly) = &code.assembly {
+        write(&path("s"), &[head.as_bytes(), assembly.as_bytes()].concat())?;
+    }
+    if !target.is_nvidia() {
+        return write(&path("co"), &code.bytes);
+    }
     write(&path("ptx"), &[head.as_bytes(), &code.bytes].concat())
 }
 

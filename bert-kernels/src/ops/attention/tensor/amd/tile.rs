@@ -1,0 +1,521 @@
+//! What the passes share: how tiles come to shared memory, what lanes read of them, and products of a tile
+//! with a plane's own tokens.
+//!
+//! A tile has the rows of some tokens. Products along D read chunks of a row: MFMA's lanes a fourth of
+//! them, of which each serves two products, WMMA's all. Products along tokens read a few neighbours of
+//! each of a lane's tokens.
+
+use cubecl::ir::{ElemType, FloatKind};
+use cubecl::prelude::*;
+
+use super::super::super::tiles::Rows;
+use super::super::TensorTiling;
+use crate::MatrixCore;
+use crate::amd_tile::{Words, fragments_of_steps, sum_row};
+use crate::matrix_core::{keep_order, multiply_fragments, swap_halves};
+use crate::tensor_tile::{CHUNK, M};
+
+/// Registers of a chunk.
+const CHUNK_WORDS: usize = CHUNK / 2;
+/// Most neighbours along D that a lane reads of a token: the 16 lanes of a token read 128 bytes.
+const MOST_NEIGHBOURS: usize = 4;
+
+impl TensorTiling {
+    /// Tokens of a plane.
+    pub(super) const fn plane_tokens(&self) -> usize {
+        M * self.columns()
+    }
+
+    /// Chunks that each unit brings of a tile of `tokens`.
+    pub(super) fn copies(&self, tokens: usize) -> usize {
+        tokens * self.chunks() / self.units()
+    }
+
+    /// Chunks from a token to the next in shared memory.
+    fn pitch(&self) -> usize {
+        self.chunks() + usize::from(self.core == MatrixCore::Wmma)
+    }
+
+    /// Chunks of a tile of `tokens` in shared memory.
+    pub(super) fn tile_chunks(&self, tokens: usize) -> usize {
+        tokens * self.pitch()
+    }
+
+    /// Chunks of the cube's own tile in shared memory, if it has to be there.
+    pub(super) fn own_chunks(&self) -> usize {
+        if self.keeps_both() { 1 } else { self.tile_chunks(self.tile) }
+    }
+
+    /// Chunks from a group of 16 tokens to the next.
+    pub(super) fn group_chunks(&self) -> usize {
+        self.tile_chunks(M)
+    }
+
+    /// Chunks of a row that a lane reads for products along D.
+    pub(super) fn lane_chunks(&self) -> usize {
+        match self.core {
+            MatrixCore::Mfma => self.chunks() / 4,
+            _ => self.chunks(),
+        }
+    }
+
+    /// Neighbours along D that a lane reads of a token, one for each of as many fragments.
+    fn neighbours(&self) -> usize {
+        self.steps().min(MOST_NEIGHBOURS)
+    }
+
+    /// Parts of D that the lanes of a token read at once.
+    fn parts(&self) -> usize {
+        self.steps() / self.neighbours()
+    }
+
+    /// Tokens of a group that a lane reads for products along them: steps of k of its fragment.
+    fn lane_steps(&self) -> usize {
+        2 * self.core.words()
+    }
+
+    /// Places from which all tokens of a lane are a constant away.
+    fn token_places(&self) -> usize {
+        match self.core {
+            MatrixCore::Mfma => self.lane_steps(),
+            _ => 1,
+        }
+    }
+
+    /// Accumulators of a plane: fragments of 16 along D, for each of its columns.
+    pub(super) const fn sums(&self) -> usize {
+        self.steps() * self.columns()
+    }
+
+    /// Rows from an accumulator of a lane to its next; bits that the first's row does not have.
+    pub(super) const fn sum_step(&self) -> usize {
+        match self.core {
+            MatrixCore::Wmma => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Which chunk of a tile holds chunk `chunk` of row `row`.
+///
+/// Lanes that are served at once read one column of eight rows, or on CDNA one column of four and its
+/// neighbour of the next four: chunks are permuted within 128 bytes. RDNA has rows that begin one chunk
+/// further on instead, which leaves all else a lane reads a constant away.
+#[cube]
+pub(super) fn chunk_place(row: usize, chunk: usize, #[comptime] tiling: TensorTiling) -> usize {
+    let at = row * comptime!(tiling.pitch()) + chunk;
+    if comptime!(tiling.core == MatrixCore::Wmma) {
+        at
+    } else if comptime!(tiling.chunks() >= 8) {
+        at ^ (row % 8)
+    } else {
+        // Two rows fill all banks; tokens four apart, which are read at once, lie in different halves.
+        let pair = row / 2 % 4;
+        at ^ (pair + pair / 2 * 4)
+    }
+}
+
+/// Where a lane reads in a tile.
+#[derive(CubeType)]
+pub(super) struct Places {
+    /// Its chunks of a row, for products along D.
+    along_width: Array<usize>,
+    /// Its neighbours of a token, in as many elements, for products along tokens.
+    along_tokens: Array<usize>,
+}
+
+#[cube]
+pub(super) fn places(lane: usize, #[comptime] tiling: TensorTiling) -> Places {
+    let chunks = comptime!(tiling.lane_chunks());
+    let mut along_width = Array::<usize>::new(chunks);
+    #[unroll]
+    for i in 0..chunks {
+        along_width[i] = chunk_place(lane % comptime!(M), lane_chunk(lane, i, tiling), tiling);
+    }
+    let tokens = comptime!(tiling.token_places());
+    let mut along_tokens = Array::<usize>::new(tokens);
+    #[unroll]
+    for i in 0..tokens {
+        let row = if comptime!(tiling.core == MatrixCore::Wmma) {
+            0usize.runtime()
+        } else {
+            sum_row(lane, i, tiling.core)
+        };
+        let neighbours = comptime!(tiling.neighbours());
+        let column = row_along_width(lane, tiling) * neighbours;
+        let chunk = chunk_place(row, column / comptime!(CHUNK), tiling);
+        along_tokens[i] = (chunk * comptime!(CHUNK) + column % comptime!(CHUNK)) / neighbours;
+    }
+    Places { along_width, along_tokens }
+}
+
+/// The `i`th chunk of a row that this lane reads for products along D. Both operands have the same order of
+/// k, which is all a sum needs.
+#[cube]
+fn lane_chunk(lane: usize, #[comptime] i: usize, #[comptime] tiling: TensorTiling) -> usize {
+    if comptime!(tiling.core == MatrixCore::Mfma) {
+        lane / comptime!(M) + comptime!(4 * i)
+    } else {
+        comptime!(i).runtime()
+    }
+}
+
+/// Which of 16 rows along D this lane reads, such that those it gets in its accumulators are neighbours.
+#[cube]
+fn row_along_width(lane: usize, #[comptime] tiling: TensorTiling) -> usize {
+    let row = lane % comptime!(M);
+    if comptime!(tiling.core == MatrixCore::Wmma) { row % 2 * 8 + row / 2 } else { row }
+}
+
+/// Token of a group that step `step` of k is, of those that all lanes of WMMA have: the accumulators of the
+/// lower half of the plane first.
+fn token_of_step(step: usize) -> usize {
+    step % 8 * 2 + step / 8
+}
+
+/// Loads this unit's share of a tile of `tokens`; what is missing of it is from elsewhere.
+#[cube]
+pub(super) fn fetch<E: Float, L: Size>(
+    source: &[Vector<E, L>],
+    rows: &Rows,
+    held: &mut Array<Vector<E, L>>,
+    #[comptime] tokens: usize,
+    #[comptime] tiling: TensorTiling,
+) {
+    let chunks = comptime!(tiling.chunks());
+    #[unroll]
+    for copy in 0..comptime!(tiling.copies(tokens)) {
+        let item = UNIT_POS as usize + comptime!(copy * tiling.units());
+        let row = item / chunks;
+        let at = rows.first + row * rows.stride + item % chunks;
+        held[copy] = source[select(row < rows.count, at, 0usize.runtime())];
+    }
+}
+
+/// Puts what [`fetch`] brought to shared memory; what is missing becomes zeros.
+#[cube]
+pub(super) fn put<E: Float, L: Size>(
+    held: &Array<Vector<E, L>>,
+    rows: &Rows,
+    tile: &mut Shared<[Vector<u32, Words>]>,
+    #[comptime] tokens: usize,
+    #[comptime] tiling: TensorTiling,
+) {
+    let chunks = comptime!(tiling.chunks());
+    #[unroll]
+    for copy in 0..comptime!(tiling.copies(tokens)) {
+        let item = UNIT_POS as usize + comptime!(copy * tiling.units());
+        let row = item / chunks;
+        let found = Vector::<u32, Words>::reinterpret(held[copy]);
+        let mut words = Vector::<u32, Words>::empty();
+        #[unroll]
+        for word in 0..CHUNK_WORDS {
+            let inside = select(row < rows.count, found.extract(word), 0u32.runtime());
+            words.insert(word, inside);
+        }
+        tile[chunk_place(row, item % chunks, tiling)] = words;
+    }
+}
+
+/// Brings the cube's own tile to shared memory.
+#[cube]
+pub(super) fn put_own<E: Float, L: Size>(
+    source: &[Vector<E, L>],
+    rows: &Rows,
+    tile: &mut Shared<[Vector<u32, Words>]>,
+    #[comptime] tiling: TensorTiling,
+) {
+    let tokens = comptime!(tiling.tile);
+    let mut held = Array::<Vector<E, L>>::new(comptime!(tiling.copies(tokens)));
+    fetch::<E, L>(source, rows, &mut held, tokens, tiling);
+    put::<E, L>(&held, rows, tile, tokens, tiling);
+}
+
+/// This lane's chunks of the plane's own rows, straight from global memory, if they are `kept` in
+/// registers, else nothing. A row past the end is the last one: nobody stores what comes of it.
+#[cube]
+pub(super) fn load_own<E: Float, L: Size>(
+    source: &[Vector<E, L>],
+    rows: &Rows,
+    corner: usize,
+    lane: usize,
+    #[comptime] kept: bool,
+    #[comptime] tiling: TensorTiling,
+) -> Array<Vector<u32, Words>> {
+    let chunks = comptime!(tiling.lane_chunks());
+    let count = comptime!(if kept { tiling.columns() * chunks } else { 1 });
+    let mut own = Array::<Vector<u32, Words>>::new(count);
+    if comptime!(kept) {
+        #[unroll]
+        for column in 0..comptime!(tiling.columns()) {
+            let row = rows.at(corner + comptime!(M * column) + lane % comptime!(M));
+            #[unroll]
+            for i in 0..chunks {
+                let chunk = source[row + lane_chunk(lane, i, tiling)];
+                own[comptime!(column * chunks + i)] = Vector::reinterpret(chunk);
+            }
+        }
+    }
+    own
+}
+
+/// Products along D of 16 tokens of a tile, from chunk `base` on, with the plane's own rows, to the
+/// accumulators from `at` on, one for each column. Own rows are in registers if they are `kept`, else they
+/// come from chunk `own_base` of `own_tile` anew.
+#[cube]
+pub(super) fn multiply_rows<E: Float, NF: Size, NS: Size>(
+    tile: &[Vector<u32, Words>],
+    base: usize,
+    own: &Array<Vector<u32, Words>>,
+    own_tile: &[Vector<u32, Words>],
+    own_base: usize,
+    places: &Places,
+    acc: &mut Array<Vector<f32, NS>>,
+    #[comptime] at: usize,
+    #[comptime] kept: bool,
+    #[comptime] tiling: TensorTiling,
+) {
+    let columns = comptime!(tiling.columns());
+    #[unroll]
+    for column in 0..columns {
+        acc[comptime!(at + column)] = Vector::new(0.0f32);
+    }
+    #[unroll]
+    for product in 0..comptime!(tiling.steps()) {
+        let a = fragment_of_row::<NF>(tile, base, places, product, tiling);
+        #[unroll]
+        for column in 0..columns {
+            let of_column = comptime!(at + column);
+            let b = if comptime!(kept) {
+                fragment_of_chunks::<NF>(own, column, product, tiling)
+            } else {
+                let below = comptime!(column * tiling.group_chunks());
+                fragment_of_row::<NF>(own_tile, own_base + below, places, product, tiling)
+            };
+            acc[of_column] = multiply_fragments::<E, NF, NS>(a, b, acc[of_column], tiling.core);
+        }
+        if comptime!(product % 2 == 1) {
+            keep_few(tiling);
+        }
+    }
+}
+
+/// This lane's fragment of 16 rows of a tile for product `product` along D.
+#[cube]
+fn fragment_of_row<NF: Size>(
+    tile: &[Vector<u32, Words>],
+    base: usize,
+    places: &Places,
+    #[comptime] product: usize,
+    #[comptime] tiling: TensorTiling,
+) -> Vector<u32, NF> {
+    let words = comptime!(tiling.core.words());
+    let mut held = Vector::<u32, NF>::empty();
+    #[unroll]
+    for word in 0..words {
+        // The compiler makes one load of those of the same chunk.
+        let of_lane = comptime!(product * words + word);
+        let chunk = tile[base + places.along_width[comptime!(of_lane / CHUNK_WORDS)]];
+        held.insert(word, chunk.extract(comptime!(of_lane % CHUNK_WORDS)));
+    }
+    held
+}
+
+/// The same of chunks in registers.
+#[cube]
+fn fragment_of_chunks<NF: Size>(
+    chunks: &Array<Vector<u32, Words>>,
+    #[comptime] column: usize,
+    #[comptime] product: usize,
+    #[comptime] tiling: TensorTiling,
+) -> Vector<u32, NF> {
+    let words = comptime!(tiling.core.words());
+    let mut held = Vector::<u32, NF>::empty();
+    #[unroll]
+    for word in 0..words {
+        let of_lane = comptime!(product * words + word);
+        let chunk = chunks[comptime!(column * tiling.lane_chunks() + of_lane / CHUNK_WORDS)];
+        held.insert(word, chunk.extract(comptime!(of_lane % CHUNK_WORDS)));
+    }
+    held
+}
+
+/// Adds `tileᵀ · weights` for 16 tokens of a tile, from chunk `base` on, to the plane's sums. The
+/// weights are the accumulators from `at` on, one for each column.
+#[cube]
+pub(super) fn add_weighted<E: Float, NF: Size, NS: Size>(
+    weights: &Array<Vector<f32, NS>>,
+    tile: &[Vector<u32, Words>],
+    base: usize,
+    places: &Places,
+    sums: &mut Array<Vector<f32, NS>>,
+    lane: usize,
+    #[comptime] at: usize,
+    #[comptime] tiling: TensorTiling,
+) {
+    let columns = comptime!(tiling.columns());
+    let mut rounded = Array::<Vector<u32, NF>>::new(columns);
+    #[unroll]
+    for column in 0..columns {
+        let of_column = weights[comptime!(at + column)];
+        rounded[column] = operand_of_sums::<E, NF, NS>(of_column, lane, tiling);
+    }
+    let neighbours = comptime!(tiling.neighbours());
+    let size!(NP) = comptime!(neighbours / 2);
+    let pieces = tile.with_vector_size::<NP>();
+    let base = base * comptime!(CHUNK / neighbours);
+    #[unroll]
+    for part in 0..comptime!(tiling.parts()) {
+        let mut steps = Array::<Vector<u32, NP>>::new(comptime!(tiling.lane_steps()));
+        #[unroll]
+        for step in 0..comptime!(tiling.lane_steps()) {
+            let (place, below) = comptime!(match tiling.core {
+                MatrixCore::Mfma => (step, 0),
+                _ => (0, token_of_step(step) * tiling.pitch()),
+            });
+            // A part is a multiple of 128 bytes, which no permutation crosses.
+            let beside = comptime!(part * M * neighbours / CHUNK + below);
+            let constant = comptime!(beside * CHUNK / neighbours);
+            steps[step] = pieces[base + places.along_tokens[place] + constant];
+        }
+        let fragments = fragments_of_steps::<NF, NP>(&steps, neighbours, tiling.core);
+        #[unroll]
+        for i in 0..neighbours {
+            #[unroll]
+            for column in 0..columns {
+                let sum = comptime!((part * neighbours + i) * columns + column);
+                sums[sum] = multiply_fragments::<E, NF, NS>(
+                    fragments[i],
+                    rounded[column],
+                    sums[sum],
+                    tiling.core,
+                );
+            }
+            keep_few(tiling);
+        }
+    }
+}
+
+/// Keeps RDNA's compiler from loading more fragments ahead than there are registers.
+#[cube]
+fn keep_few(#[comptime] tiling: TensorTiling) {
+    if comptime!(tiling.core == MatrixCore::Wmma) {
+        keep_order();
+    }
+}
+
+/// Sums for the plane's own tokens, all zero: of neighbouring rows along D in turn, for each column.
+#[cube]
+pub(super) fn no_sums<NS: Size>(#[comptime] tiling: TensorTiling) -> Array<Vector<f32, NS>> {
+    let mut sums = Array::<Vector<f32, NS>>::new(comptime!(tiling.sums()));
+    #[unroll]
+    for i in 0..comptime!(tiling.sums()) {
+        sums[i] = Vector::new(0.0f32);
+    }
+    sums
+}
+
+/// Accumulators as the right operand of a product along their rows, rounded to 16 bits.
+#[cube]
+fn operand_of_sums<E: Float, NF: Size, NS: Size>(
+    sums: Vector<f32, NS>,
+    lane: usize,
+    #[comptime] tiling: TensorTiling,
+) -> Vector<u32, NF> {
+    if comptime!(tiling.core == MatrixCore::Mfma) {
+        round_pairs::<E, NS, NF>(sums)
+    } else {
+        // Each half of a plane has what belongs to its rows, and needs all: those of the lower half first.
+        let own = round_pairs::<E, NS, Words>(sums);
+        let lower = lane < comptime!(M);
+        let mut both = Vector::<u32, NF>::empty();
+        #[unroll]
+        for word in 0..CHUNK_WORDS {
+            let mine = own.extract(word);
+            let other = swap_halves(mine);
+            both.insert(word, select(lower, mine, other));
+            both.insert(comptime!(CHUNK_WORDS + word), select(lower, other, mine));
+        }
+        both
+    }
+}
+
+/// Values rounded to 16 bits, to nearest, ties to even, in pairs.
+#[cube]
+fn round_pairs<E: Float, N: Size, NW: Size>(values: Vector<f32, N>) -> Vector<u32, NW> {
+    let element = elem_type_of::<E>();
+    if comptime!(element == ElemType::Float(FloatKind::F16)) {
+        Vector::<u32, NW>::reinterpret(Vector::<E, N>::cast_from(values))
+    } else {
+        // These cores have no instruction for it, and what LLVM has instead keeps all bits of a NaN.
+        let mut words = Vector::<u32, NW>::empty();
+        #[unroll]
+        for word in 0..NW::value() {
+            let low = round_to_bf16(values.extract(comptime!(2 * word)));
+            let high = round_to_bf16(values.extract(comptime!(2 * word + 1)));
+            words.insert(word, (low >> 16u32) | (high & 0xffff_0000u32));
+        }
+        words
+    }
+}
+
+/// bf16 in the upper half; infinities stay, and so do the NaNs that arithmetic gives.
+#[cube]
+fn round_to_bf16(value: f32) -> u32 {
+    let bits = u32::reinterpret(value);
+    bits + ((bits >> 16u32) & 1u32) + 0x7fffu32
+}
+
+/// Scales the sums of each column by its factor and writes them to rows of a buffer. `corner` is the
+/// plane's first row.
+#[cube]
+pub(super) fn store_rows<E: Float, L: Size, NS: Size>(
+    sums: &Array<Vector<f32, NS>>,
+    factors: &Array<f32>,
+    out: &mut [Vector<E, L>],
+    rows: &Rows,
+    lane: usize,
+    corner: usize,
+    #[comptime] tiling: TensorTiling,
+) {
+    let columns = comptime!(tiling.columns());
+    let neighbours = comptime!(tiling.neighbours());
+    // A lane's neighbours along D of a part, in chunks.
+    let of_lane = comptime!(tiling.core.sums() * neighbours / CHUNK);
+    #[unroll]
+    for column in 0..columns {
+        let row = corner + comptime!(M * column) + lane % comptime!(M);
+        if row < rows.count {
+            let first = rows.first + row * rows.stride + lane / comptime!(M) * of_lane;
+            #[unroll]
+            for part in 0..comptime!(tiling.parts()) {
+                #[unroll]
+                for chunk in 0..of_lane {
+                    let mut values = Vector::<f32, Const<8>>::empty();
+                    #[unroll]
+                    for i in 0..CHUNK {
+                        let element = comptime!(chunk * CHUNK + i);
+                        let fragment = comptime!(part * neighbours + element % neighbours);
+                        let sum = sums[comptime!(fragment * columns + column)];
+                        let value = sum.extract(comptime!(element / neighbours));
+                        values.insert(i, value * factors[column]);
+                    }
+                    let words = round_pairs::<E, Const<8>, Words>(values);
+                    let at = comptime!(part * M * neighbours / CHUNK + chunk);
+                    out[first + at] = Vector::reinterpret(words);
+                }
+            }
+        }
+    }
+}
+
+/// The same factor for every column.
+#[cube]
+pub(super) fn factors(factor: f32, #[comptime] tiling: TensorTiling) -> Array<f32> {
+    let mut factors = Array::<f32>::new(comptime!(tiling.columns()));
+    #[unroll]
+    for column in 0..comptime!(tiling.columns()) {
+        factors[column] = factor;
+    }
+    factors
+}
