@@ -386,8 +386,8 @@ class Wave:
     def v_permlanex16_b32(self, target, source, lower, upper):
         """The value of a lane of the other sixteen, which four bits of a selector name."""
         selector = self.read_scalar(lower) | self.read_scalar(upper) << 32
-        lanes = np.arange(self.lanes)
-        other = np.array([selector >> 4 * (lane % 16) & 15 for lane in lanes]) + (lanes // 16 ^ 1) * 16
+        named = lambda lane: selector >> 4 * (lane % 16) & 15
+        other = np.array([named(lane) + (lane // 16 ^ 1) * 16 for lane in range(self.lanes)])
         assert (self.active()[other] | ~self.active()).all(), "a value of an idle lane"
         return target, [self.read(source)[other]]
 

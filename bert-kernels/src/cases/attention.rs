@@ -7,7 +7,7 @@ use super::{
 use crate::lanes::EXP_ERROR;
 use crate::ops::attention::reference::Batch;
 use crate::ops::{self, AttentionBackward, AttentionForward, Dropout};
-use crate::{Buffer, Context, DType, MatrixCore};
+use crate::{Buffer, Context, DType};
 
 /// Half an ulp of f32.
 const ULP: f64 = 5.97e-8;
@@ -22,7 +22,7 @@ const LSE_ERROR: f64 = SCORE_ERROR + EXP_ERROR + 300.0 * ULP;
 /// D, each as exact as a score.
 const GRADIENT_ERROR: f64 = 2.0 * (OUT_ERROR + 2.0 * SCORE_ERROR) + 300.0 * ULP;
 
-/// Tensor cores take weights rounded to the type of the values, which here are at most 1. Weights of a
+/// Matrix cores take weights rounded to the type of the values, which here are at most 1. Weights of a
 /// query sum up to 1 / (1 − p) = 1.25 with [`DROPOUT`]; sums over queries, and those of gradients of scores,
 /// stay below that in these rows.
 const WEIGHT_SUM: f64 = 1.25;
@@ -122,7 +122,7 @@ impl Row {
         let bound = Bound::of_max(name, error).stored_as(self.dtype);
         match self.dtype {
             DType::F32 => bound,
-            _ if ctx.shape().matrix_core != Some(MatrixCore::Mma) => bound,
+            _ if ctx.shape().matrix_core.is_none() => bound,
             dtype => bound.or_absolute(WEIGHT_SUM * epsilon(dtype)),
         }
     }

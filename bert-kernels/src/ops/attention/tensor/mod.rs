@@ -103,10 +103,10 @@ impl TensorTiling {
         }
     }
 
-    /// Tokens of the tiles that a cube walks. On RDNA a wide head's sums leave few registers for loads.
+    /// Tokens of the tiles that a cube walks. On RDNA operands and sums leave few registers for loads.
     const fn walk(&self) -> usize {
         match self.core {
-            MatrixCore::Wmma if self.width > 64 => TILES[1],
+            MatrixCore::Wmma => TILES[1],
             _ => self.tile,
         }
     }
@@ -114,11 +114,6 @@ impl TensorTiling {
     /// Groups of 16 tokens of such a tile.
     const fn groups(&self) -> usize {
         self.walk() / M
-    }
-
-    /// Whether a plane's rows of two operands fit in its registers beside two sums as wide.
-    const fn keeps_both(&self) -> bool {
-        self.width <= 64 || matches!(self.core, MatrixCore::Mfma)
     }
 
     /// Steps of 16 along D.

@@ -6,7 +6,7 @@ use super::super::super::forward::NO_PEAK;
 use super::super::super::tiles::{Owner, Rows};
 use super::super::{TensorTiling, rows_of, this_owner};
 use super::tile::{
-    Places, add_weighted, fetch, load_own, multiply_rows, no_sums, places, put, store_rows,
+    Places, add_weighted, fetch, load_own, multiply_rows, no_sums, places, put, put_own, store_rows,
 };
 use crate::MatrixCore;
 use crate::amd_tile::{Words, sum_row};
@@ -42,9 +42,12 @@ pub(in super::super) fn attend<E: Float, L: Size>(
     let size!(NF) = comptime!(tiling.core.words());
     let size!(NS) = comptime!(tiling.core.sums());
     let walk = comptime!(tiling.walk());
+    let kept = comptime!(tiling.keeps(1, 1));
     let chunks = comptime!(tiling.tile_chunks(walk));
+    let own_chunks = comptime!(tiling.own_chunks(kept));
     let mut of_keys = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
     let mut of_values = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
+    let mut of_queries = Shared::<[Vector<u32, Words>]>::new_aligned_slice(own_chunks, 128usize);
     let owner = this_owner(cu_seqlens, blocks, tiling);
     if owner.start < owner.length {
         let query_rows = rows_of(&owner, heads, 3usize, 0usize, tiling);
@@ -62,7 +65,7 @@ pub(in super::super) fn attend<E: Float, L: Size>(
         let corner =
             UNIT_POS as usize / comptime!(tiling.core.lanes()) * comptime!(tiling.plane_tokens());
         let busy = corner < query_rows.count;
-        let queries = load_own::<E, L>(qkv, &query_rows, corner, lane, true, tiling);
+        let queries = load_own::<E, L>(qkv, &query_rows, corner, lane, kept, tiling);
         let places = places(lane, tiling);
         let scale_log2 = scale * std::f32::consts::LOG2_E;
         let columns = comptime!(tiling.columns());
@@ -81,6 +84,9 @@ pub(in super::super) fn attend<E: Float, L: Size>(
         }
         put::<E, L>(&keys, &first_keys, &mut of_keys, walk, tiling);
         put::<E, L>(&values, &first_values, &mut of_values, walk, tiling);
+        if comptime!(!kept) {
+            put_own::<E, L>(qkv, &query_rows, &mut of_queries, tiling);
+        }
         sync_cube();
 
         for start in range_stepped(0usize, owner.length, walk) {
@@ -95,6 +101,8 @@ pub(in super::super) fn attend<E: Float, L: Size>(
                 if count >= walk {
                     attend_tile::<E, NF, NS>(
                         &queries,
+                        &of_queries,
+                        corner,
                         &of_keys,
                         &of_values,
                         &places,
@@ -111,6 +119,8 @@ pub(in super::super) fn attend<E: Float, L: Size>(
                 } else {
                     attend_tile::<E, NF, NS>(
                         &queries,
+                        &of_queries,
+                        corner,
                         &of_keys,
                         &of_values,
                         &places,
@@ -155,6 +165,8 @@ pub(in super::super) fn attend<E: Float, L: Size>(
 #[cube]
 fn attend_tile<E: Float, NF: Size, NS: Size>(
     queries: &Array<Vector<u32, Words>>,
+    of_queries: &Shared<[Vector<u32, Words>]>,
+    corner: usize,
     keys: &Shared<[Vector<u32, Words>]>,
     values: &Shared<[Vector<u32, Words>]>,
     places: &Places,
@@ -180,17 +192,20 @@ fn attend_tile<E: Float, NF: Size, NS: Size>(
     }
     #[unroll]
     for group in 0..groups {
-        if comptime!(M * group).runtime() < count {
+        // Of the few groups of RDNA's tiles none is skipped: products would be put off past the branch, and
+        // their operands would take registers until then.
+        let all = comptime!(tiling.core == MatrixCore::Wmma);
+        if comptime!(all).runtime() || comptime!(M * group).runtime() < count {
             multiply_rows::<E, NF, NS>(
                 keys,
                 comptime!(group * tiling.group_chunks()).runtime(),
                 queries,
-                keys,
-                0usize.runtime(),
+                of_queries,
+                corner * comptime!(tiling.tile_chunks(1)),
                 places,
                 &mut scores,
                 comptime!(columns * group),
-                true,
+                comptime!(tiling.keeps(1, 1)),
                 tiling,
             );
         }

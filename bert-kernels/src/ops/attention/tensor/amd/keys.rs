@@ -35,9 +35,10 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
     let size!(NS) = comptime!(tiling.core.sums());
     let tile = comptime!(tiling.tile);
     let walk = comptime!(tiling.walk());
-    let kept = comptime!(tiling.keeps_both());
+    let kept = comptime!(tiling.keeps(2, 2));
+    let ahead = comptime!(tiling.loads_ahead());
     let chunks = comptime!(tiling.tile_chunks(walk));
-    let own_chunks = comptime!(tiling.own_chunks());
+    let own_chunks = comptime!(tiling.own_chunks(kept));
     let mut of_queries = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
     let mut of_d_out = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
     let mut of_keys = Shared::<[Vector<u32, Words>]>::new_aligned_slice(own_chunks, 128usize);
@@ -97,10 +98,13 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
 
         for start in range_stepped(0usize, owner.length, walk) {
             let next = start + walk;
-            if next < owner.length {
-                fetch::<E, L>(qkv, &query_rows.block(next, walk), &mut queries, walk, tiling);
-                fetch::<E, L>(d_out, &d_out_rows.block(next, walk), &mut d_outs, walk, tiling);
-                fetch_known(lse, delta, &owner, heads, next, &mut known);
+            let more = next < owner.length;
+            if comptime!(ahead) {
+                if more {
+                    fetch::<E, L>(qkv, &query_rows.block(next, walk), &mut queries, walk, tiling);
+                    fetch::<E, L>(d_out, &d_out_rows.block(next, walk), &mut d_outs, walk, tiling);
+                    fetch_known(lse, delta, &owner, heads, next, &mut known);
+                }
             }
             keep_order();
             let count = owner.length - start;
@@ -171,9 +175,14 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                     }
                 }
             }
-            if next < owner.length {
+            if more {
                 // Everybody is done with this tile, and then the next one is there for everybody.
                 sync_cube();
+                if comptime!(!ahead) {
+                    fetch::<E, L>(qkv, &query_rows.block(next, walk), &mut queries, walk, tiling);
+                    fetch::<E, L>(d_out, &d_out_rows.block(next, walk), &mut d_outs, walk, tiling);
+                    fetch_known(lse, delta, &owner, heads, next, &mut known);
+                }
                 put::<E, L>(&queries, &query_rows.block(next, walk), &mut of_queries, walk, tiling);
                 put::<E, L>(&d_outs, &d_out_rows.block(next, walk), &mut of_d_out, walk, tiling);
                 put_known(

@@ -41,9 +41,9 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
     let size!(NS) = comptime!(tiling.core.sums());
     let tile = comptime!(tiling.tile);
     let walk = comptime!(tiling.walk());
-    let kept = comptime!(tiling.keeps_both());
+    let kept = comptime!(tiling.keeps(2, 1));
     let chunks = comptime!(tiling.tile_chunks(walk));
-    let own_chunks = comptime!(tiling.own_chunks());
+    let own_chunks = comptime!(tiling.own_chunks(kept));
     let mut of_keys = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
     let mut of_values = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
     let mut of_queries = Shared::<[Vector<u32, Words>]>::new_aligned_slice(own_chunks, 128usize);

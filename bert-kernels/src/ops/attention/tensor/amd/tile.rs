@@ -11,7 +11,7 @@ use cubecl::prelude::*;
 use super::super::super::tiles::Rows;
 use super::super::TensorTiling;
 use crate::MatrixCore;
-use crate::amd_tile::{Words, fragments_of_steps, sum_row};
+use crate::amd_tile::{Words, fragment_of_steps, sum_row};
 use crate::matrix_core::{keep_order, multiply_fragments, swap_halves};
 use crate::tensor_tile::{CHUNK, M};
 
@@ -26,9 +26,14 @@ impl TensorTiling {
         M * self.columns()
     }
 
+    /// Tokens that all units together bring one chunk each of.
+    fn rows_at_once(&self) -> usize {
+        self.units() / self.chunks()
+    }
+
     /// Chunks that each unit brings of a tile of `tokens`.
     pub(super) fn copies(&self, tokens: usize) -> usize {
-        tokens * self.chunks() / self.units()
+        tokens / self.rows_at_once()
     }
 
     /// Chunks from a token to the next in shared memory.
@@ -41,9 +46,21 @@ impl TensorTiling {
         tokens * self.pitch()
     }
 
-    /// Chunks of the cube's own tile in shared memory, if it has to be there.
-    pub(super) fn own_chunks(&self) -> usize {
-        if self.keeps_both() { 1 } else { self.tile_chunks(self.tile) }
+    /// Whether a plane's rows of some operands stay in its registers beside as many sums. On RDNA an operand
+    /// takes as many as a sum, and what is read of shared memory needs some too.
+    pub(super) fn keeps(&self, operands: usize, sums: usize) -> bool {
+        self.core == MatrixCore::Mfma || (operands + sums) * self.width <= 3 * 64
+    }
+
+    /// Whether the next tile is loaded while this one is used, beside two sums: on RDNA those of a wide head
+    /// leave no registers for it.
+    pub(super) fn loads_ahead(&self) -> bool {
+        self.core == MatrixCore::Mfma || self.width <= 64
+    }
+
+    /// Chunks of the cube's own tile in shared memory, if it does not stay in registers.
+    pub(super) fn own_chunks(&self, kept: bool) -> usize {
+        if kept { 1 } else { self.tile_chunks(self.tile) }
     }
 
     /// Chunks from a group of 16 tokens to the next.
@@ -136,17 +153,23 @@ pub(super) fn places(lane: usize, #[comptime] tiling: TensorTiling) -> Places {
     let mut along_tokens = Array::<usize>::new(tokens);
     #[unroll]
     for i in 0..tokens {
-        let row = if comptime!(tiling.core == MatrixCore::Wmma) {
-            0usize.runtime()
-        } else {
-            sum_row(lane, i, tiling.core)
-        };
-        let neighbours = comptime!(tiling.neighbours());
-        let column = row_along_width(lane, tiling) * neighbours;
-        let chunk = chunk_place(row, column / comptime!(CHUNK), tiling);
-        along_tokens[i] = (chunk * comptime!(CHUNK) + column % comptime!(CHUNK)) / neighbours;
+        along_tokens[i] = token_place(lane, i, tiling);
     }
     Places { along_width, along_tokens }
+}
+
+/// Where this lane's neighbours of its `i`th token are, in as many elements.
+#[cube]
+fn token_place(lane: usize, #[comptime] i: usize, #[comptime] tiling: TensorTiling) -> usize {
+    let token = if comptime!(tiling.core == MatrixCore::Wmma) {
+        comptime!(token_of_step(i)).runtime()
+    } else {
+        sum_row(lane, i, tiling.core)
+    };
+    let neighbours = comptime!(tiling.neighbours());
+    let column = row_along_width(lane, tiling) * neighbours;
+    let chunk = chunk_place(token, column / comptime!(CHUNK), tiling);
+    (chunk * comptime!(CHUNK) + column % comptime!(CHUNK)) / neighbours
 }
 
 /// The `i`th chunk of a row that this lane reads for products along D. Both operands have the same order of
@@ -185,9 +208,8 @@ pub(super) fn fetch<E: Float, L: Size>(
     let chunks = comptime!(tiling.chunks());
     #[unroll]
     for copy in 0..comptime!(tiling.copies(tokens)) {
-        let item = UNIT_POS as usize + comptime!(copy * tiling.units());
-        let row = item / chunks;
-        let at = rows.first + row * rows.stride + item % chunks;
+        let row = UNIT_POS as usize / chunks + comptime!(copy * tiling.rows_at_once());
+        let at = rows.first + row * rows.stride + UNIT_POS as usize % chunks;
         held[copy] = source[select(row < rows.count, at, 0usize.runtime())];
     }
 }
@@ -204,8 +226,7 @@ pub(super) fn put<E: Float, L: Size>(
     let chunks = comptime!(tiling.chunks());
     #[unroll]
     for copy in 0..comptime!(tiling.copies(tokens)) {
-        let item = UNIT_POS as usize + comptime!(copy * tiling.units());
-        let row = item / chunks;
+        let row = UNIT_POS as usize / chunks + comptime!(copy * tiling.rows_at_once());
         let found = Vector::<u32, Words>::reinterpret(held[copy]);
         let mut words = Vector::<u32, Words>::empty();
         #[unroll]
@@ -213,7 +234,7 @@ pub(super) fn put<E: Float, L: Size>(
             let inside = select(row < rows.count, found.extract(word), 0u32.runtime());
             words.insert(word, inside);
         }
-        tile[chunk_place(row, item % chunks, tiling)] = words;
+        tile[chunk_place(row, UNIT_POS as usize % chunks, tiling)] = words;
     }
 }
 
@@ -276,6 +297,10 @@ pub(super) fn multiply_rows<E: Float, NF: Size, NS: Size>(
     #[comptime] tiling: TensorTiling,
 ) {
     let columns = comptime!(tiling.columns());
+    if comptime!(!kept) {
+        // Else the compiler keeps own rows for the next group, in registers that are not there.
+        sync_plane();
+    }
     #[unroll]
     for column in 0..columns {
         acc[comptime!(at + column)] = Vector::new(0.0f32);
@@ -294,7 +319,7 @@ pub(super) fn multiply_rows<E: Float, NF: Size, NS: Size>(
             };
             acc[of_column] = multiply_fragments::<E, NF, NS>(a, b, acc[of_column], tiling.core);
         }
-        if comptime!(product % 2 == 1) {
+        if comptime!(!kept || product % 2 == 1) {
             keep_few(tiling);
         }
     }
@@ -378,18 +403,14 @@ pub(super) fn add_weighted<E: Float, NF: Size, NS: Size>(
             let constant = comptime!(beside * CHUNK / neighbours);
             steps[step] = pieces[base + places.along_tokens[place] + constant];
         }
-        let fragments = fragments_of_steps::<NF, NP>(&steps, neighbours, tiling.core);
         #[unroll]
         for i in 0..neighbours {
+            let a = fragment_of_steps::<NF, NP>(&steps, i, tiling.core);
             #[unroll]
             for column in 0..columns {
                 let sum = comptime!((part * neighbours + i) * columns + column);
-                sums[sum] = multiply_fragments::<E, NF, NS>(
-                    fragments[i],
-                    rounded[column],
-                    sums[sum],
-                    tiling.core,
-                );
+                sums[sum] =
+                    multiply_fragments::<E, NF, NS>(a, rounded[column], sums[sum], tiling.core);
             }
             keep_few(tiling);
         }
@@ -518,4 +539,81 @@ pub(super) fn factors(factor: f32, #[comptime] tiling: TensorTiling) -> Array<f3
         factors[column] = factor;
     }
     factors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amd_tile::tests::served_at_once;
+
+    fn tilings() -> Vec<TensorTiling> {
+        let cores = [MatrixCore::Mfma, MatrixCore::Wmma];
+        let widths = [32, 64, 128];
+        let of_core =
+            |core| widths.map(|width| TensorTiling { width, tile: 64, core, drops: false });
+        cores.into_iter().flat_map(of_core).collect()
+    }
+
+    #[test]
+    fn a_tile_is_shared_out_without_a_rest() {
+        for tiling in tilings() {
+            for tile in [32, 64] {
+                let tiling = TensorTiling { tile, ..tiling };
+                for tokens in [tiling.tile, tiling.walk()] {
+                    let chunks = tiling.copies(tokens) * tiling.units();
+                    assert_eq!(chunks, tokens * tiling.chunks(), "{tiling:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_have_places_of_their_own() {
+        for tiling in tilings() {
+            let mut seen = vec![false; tiling.tile_chunks(tiling.tile)];
+            for item in 0..tiling.tile * tiling.chunks() {
+                let at = chunk_place(item / tiling.chunks(), item % tiling.chunks(), tiling);
+                assert!(!std::mem::replace(&mut seen[at], true), "{tiling:?} {item}");
+            }
+        }
+    }
+
+    /// Whether what is served at once comes from different banks, or from the same word.
+    fn expect_no_conflict(pieces: impl Iterator<Item = usize>, piece: usize, what: &str) {
+        let mut words = std::collections::BTreeMap::new();
+        for word in pieces.flat_map(|place| place * piece / 2..(place + 1) * piece / 2) {
+            let of_bank = words.entry(word % 32).or_insert(word);
+            assert_eq!(*of_bank, word, "{what}");
+        }
+    }
+
+    #[test]
+    fn neither_reads_nor_writes_of_shared_memory_meet_in_a_bank() {
+        for tiling in tilings() {
+            for lanes in served_at_once(tiling.core, 2 * CHUNK) {
+                for i in 0..tiling.lane_chunks() {
+                    let place =
+                        |lane: &usize| chunk_place(lane % M, lane_chunk(*lane, i, tiling), tiling);
+                    expect_no_conflict(lanes.iter().map(place), CHUNK, &format!("{tiling:?} {i}"));
+                }
+            }
+            let neighbours = tiling.neighbours();
+            for lanes in served_at_once(tiling.core, 2 * neighbours) {
+                for i in 0..tiling.lane_steps() {
+                    let place = |lane: &usize| token_place(*lane, i, tiling);
+                    let what = format!("{tiling:?} token {i}");
+                    expect_no_conflict(lanes.iter().map(place), neighbours, &what);
+                }
+            }
+            // Two narrow rows that begin one chunk further on each have a bank in common.
+            if tiling.core == MatrixCore::Wmma && tiling.width == 32 {
+                continue;
+            }
+            for first in (0..tiling.tile * tiling.chunks()).step_by(8) {
+                let chunks = tiling.chunks();
+                let place = |item| chunk_place(item / chunks, item % chunks, tiling);
+                expect_no_conflict((first..first + 8).map(place), CHUNK, &format!("{tiling:?}"));
+            }
+        }
+    }
 }

@@ -29,6 +29,11 @@ impl TensorTiling {
     pub(super) const fn pairs(&self) -> usize {
         self.tile * self.width / 2
     }
+
+    /// Whether a plane's rows of two operands fit in its registers beside two sums as wide.
+    pub(super) const fn keeps_both(&self) -> bool {
+        self.width <= 64
+    }
 }
 
 /// Starts this unit's share of the copies of `rows`, a tile at most, to stage `slot` of shared memory;
