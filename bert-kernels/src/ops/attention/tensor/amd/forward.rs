@@ -43,11 +43,11 @@ pub(in super::super) fn attend<E: Float, L: Size>(
     let size!(NS) = comptime!(tiling.core.sums());
     let walk = comptime!(tiling.walk());
     let kept = comptime!(tiling.keeps(1, 1));
-    let chunks = comptime!(tiling.tile_chunks(walk));
-    let own_chunks = comptime!(tiling.own_chunks(kept));
-    let mut of_keys = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
-    let mut of_values = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
-    let mut of_queries = Shared::<[Vector<u32, Words>]>::new_aligned_slice(own_chunks, 128usize);
+    let chunks = comptime!(tiling.walk_chunks());
+    let mut shared = Shared::<[Vector<u32, Words>]>::new_aligned_slice(
+        comptime!(tiling.shared_chunks(1, 1)),
+        128usize,
+    );
     let owner = this_owner(cu_seqlens, blocks, tiling);
     if owner.start < owner.length {
         let query_rows = rows_of(&owner, heads, 3usize, 0usize, tiling);
@@ -82,10 +82,10 @@ pub(in super::super) fn attend<E: Float, L: Size>(
             softmax.peaks[column] = NO_PEAK;
             softmax.totals[column] = 0.0f32;
         }
-        put::<E, L>(&keys, &first_keys, &mut of_keys, walk, tiling);
-        put::<E, L>(&values, &first_values, &mut of_values, walk, tiling);
+        put::<E, L>(&keys, &first_keys, &mut shared, 0usize, walk, tiling);
+        put::<E, L>(&values, &first_values, &mut shared, chunks, walk, tiling);
         if comptime!(!kept) {
-            put_own::<E, L>(qkv, &query_rows, &mut of_queries, tiling);
+            put_own::<E, L>(qkv, &query_rows, &mut shared, comptime!(2 * chunks), tiling);
         }
         sync_cube();
 
@@ -101,10 +101,8 @@ pub(in super::super) fn attend<E: Float, L: Size>(
                 if count >= walk {
                     attend_tile::<E, NF, NS>(
                         &queries,
-                        &of_queries,
+                        &shared,
                         corner,
-                        &of_keys,
-                        &of_values,
                         &places,
                         start,
                         count,
@@ -119,10 +117,8 @@ pub(in super::super) fn attend<E: Float, L: Size>(
                 } else {
                     attend_tile::<E, NF, NS>(
                         &queries,
-                        &of_queries,
+                        &shared,
                         corner,
-                        &of_keys,
-                        &of_values,
                         &places,
                         start,
                         count,
@@ -139,8 +135,15 @@ pub(in super::super) fn attend<E: Float, L: Size>(
             if next < owner.length {
                 // Everybody is done with this tile, and then the next one is there for everybody.
                 sync_cube();
-                put::<E, L>(&keys, &key_rows.block(next, walk), &mut of_keys, walk, tiling);
-                put::<E, L>(&values, &value_rows.block(next, walk), &mut of_values, walk, tiling);
+                put::<E, L>(&keys, &key_rows.block(next, walk), &mut shared, 0usize, walk, tiling);
+                put::<E, L>(
+                    &values,
+                    &value_rows.block(next, walk),
+                    &mut shared,
+                    chunks,
+                    walk,
+                    tiling,
+                );
                 sync_cube();
             }
         }
@@ -165,10 +168,8 @@ pub(in super::super) fn attend<E: Float, L: Size>(
 #[cube]
 fn attend_tile<E: Float, NF: Size, NS: Size>(
     queries: &Array<Vector<u32, Words>>,
-    of_queries: &Shared<[Vector<u32, Words>]>,
+    shared: &Shared<[Vector<u32, Words>]>,
     corner: usize,
-    keys: &Shared<[Vector<u32, Words>]>,
-    values: &Shared<[Vector<u32, Words>]>,
     places: &Places,
     start: usize,
     count: usize,
@@ -181,6 +182,8 @@ fn attend_tile<E: Float, NF: Size, NS: Size>(
     #[comptime] tiling: TensorTiling,
 ) {
     let groups = comptime!(tiling.groups());
+    let walk_chunks = comptime!(tiling.walk_chunks());
+    let own = comptime!(2 * walk_chunks) + corner * comptime!(tiling.tile_chunks(1));
     let columns = comptime!(tiling.columns());
     // A number that is known when compiling, so that a whole tile has no branches.
     let count = if comptime!(whole) { comptime!(tiling.walk()).runtime() } else { count };
@@ -197,11 +200,10 @@ fn attend_tile<E: Float, NF: Size, NS: Size>(
         let all = comptime!(tiling.core == MatrixCore::Wmma);
         if comptime!(all).runtime() || comptime!(M * group).runtime() < count {
             multiply_rows::<E, NF, NS>(
-                keys,
+                shared,
                 comptime!(group * tiling.group_chunks()).runtime(),
                 queries,
-                of_queries,
-                corner * comptime!(tiling.tile_chunks(1)),
+                own,
                 places,
                 &mut scores,
                 comptime!(columns * group),
@@ -254,8 +256,8 @@ fn attend_tile<E: Float, NF: Size, NS: Size>(
             );
             add_weighted::<E, NF, NS>(
                 &scores,
-                values,
-                comptime!(group * tiling.group_chunks()).runtime(),
+                shared,
+                comptime!(walk_chunks + group * tiling.group_chunks()).runtime(),
                 places,
                 &mut softmax.sums,
                 lane,

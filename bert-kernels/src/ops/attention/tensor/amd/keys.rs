@@ -37,12 +37,12 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
     let walk = comptime!(tiling.walk());
     let kept = comptime!(tiling.keeps(2, 2));
     let ahead = comptime!(tiling.loads_ahead());
-    let chunks = comptime!(tiling.tile_chunks(walk));
-    let own_chunks = comptime!(tiling.own_chunks(kept));
-    let mut of_queries = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
-    let mut of_d_out = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
-    let mut of_keys = Shared::<[Vector<u32, Words>]>::new_aligned_slice(own_chunks, 128usize);
-    let mut of_values = Shared::<[Vector<u32, Words>]>::new_aligned_slice(own_chunks, 128usize);
+    let chunks = comptime!(tiling.walk_chunks());
+    let own_chunks = comptime!(tiling.tile_chunks(tile));
+    let mut shared = Shared::<[Vector<u32, Words>]>::new_aligned_slice(
+        comptime!(tiling.shared_chunks(2, 2)),
+        128usize,
+    );
     // Of each query, those of a lane's accumulators side by side.
     let mut of_shift = Shared::<[f32]>::new_aligned_slice(walk, 128usize);
     let mut of_delta = Shared::<[f32]>::new_aligned_slice(walk, 128usize);
@@ -77,8 +77,8 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
         let key = (owner.start + corner + lane % comptime!(M)) as u32;
         let mut d_keys = no_sums::<NS>(tiling);
         let mut d_values = no_sums::<NS>(tiling);
-        put::<E, L>(&queries, &first_queries, &mut of_queries, walk, tiling);
-        put::<E, L>(&d_outs, &first_d_out, &mut of_d_out, walk, tiling);
+        put::<E, L>(&queries, &first_queries, &mut shared, 0usize, walk, tiling);
+        put::<E, L>(&d_outs, &first_d_out, &mut shared, chunks, walk, tiling);
         put_known(
             &known,
             &owner,
@@ -91,8 +91,14 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
             tiling,
         );
         if comptime!(!kept) {
-            put_own::<E, L>(qkv, &key_rows, &mut of_keys, tiling);
-            put_own::<E, L>(qkv, &value_rows, &mut of_values, tiling);
+            put_own::<E, L>(qkv, &key_rows, &mut shared, comptime!(2 * chunks), tiling);
+            put_own::<E, L>(
+                qkv,
+                &value_rows,
+                &mut shared,
+                comptime!(2 * chunks + own_chunks),
+                tiling,
+            );
         }
         sync_cube();
 
@@ -112,16 +118,19 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                 #[unroll]
                 for group in 0..comptime!(tiling.groups()) {
                     if comptime!(M * group).runtime() < count {
-                        let base = comptime!(group * tiling.group_chunks()).runtime();
-                        let own_base = corner * comptime!(tiling.tile_chunks(1));
+                        let first = comptime!(group * tiling.group_chunks());
+                        let of_queries = first.runtime();
+                        let of_d_out = comptime!(first + chunks).runtime();
+                        let of_keys =
+                            comptime!(2 * chunks) + corner * comptime!(tiling.tile_chunks(1));
+                        let of_values = of_keys + own_chunks;
                         let mut scores = Array::<Vector<f32, NS>>::new(columns);
                         let mut d_scores = Array::<Vector<f32, NS>>::new(columns);
                         multiply_rows::<E, NF, NS>(
-                            &of_queries,
-                            base,
+                            &shared,
+                            of_queries,
                             &keys,
-                            &of_keys,
-                            own_base,
+                            of_keys,
                             &places,
                             &mut scores,
                             0usize,
@@ -129,11 +138,10 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                             tiling,
                         );
                         multiply_rows::<E, NF, NS>(
-                            &of_d_out,
-                            base,
+                            &shared,
+                            of_d_out,
                             &values,
-                            &of_values,
-                            own_base,
+                            of_values,
                             &places,
                             &mut d_scores,
                             0usize,
@@ -154,8 +162,8 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                         );
                         add_weighted::<E, NF, NS>(
                             &scores,
-                            &of_d_out,
-                            base,
+                            &shared,
+                            of_d_out,
                             &places,
                             &mut d_values,
                             lane,
@@ -164,8 +172,8 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                         );
                         add_weighted::<E, NF, NS>(
                             &d_scores,
-                            &of_queries,
-                            base,
+                            &shared,
+                            of_queries,
                             &places,
                             &mut d_keys,
                             lane,
@@ -183,8 +191,22 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                     fetch::<E, L>(d_out, &d_out_rows.block(next, walk), &mut d_outs, walk, tiling);
                     fetch_known(lse, delta, &owner, heads, next, &mut known);
                 }
-                put::<E, L>(&queries, &query_rows.block(next, walk), &mut of_queries, walk, tiling);
-                put::<E, L>(&d_outs, &d_out_rows.block(next, walk), &mut of_d_out, walk, tiling);
+                put::<E, L>(
+                    &queries,
+                    &query_rows.block(next, walk),
+                    &mut shared,
+                    0usize,
+                    walk,
+                    tiling,
+                );
+                put::<E, L>(
+                    &d_outs,
+                    &d_out_rows.block(next, walk),
+                    &mut shared,
+                    chunks,
+                    walk,
+                    tiling,
+                );
                 put_known(
                     &known,
                     &owner,

@@ -42,12 +42,12 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
     let tile = comptime!(tiling.tile);
     let walk = comptime!(tiling.walk());
     let kept = comptime!(tiling.keeps(2, 1));
-    let chunks = comptime!(tiling.tile_chunks(walk));
-    let own_chunks = comptime!(tiling.own_chunks(kept));
-    let mut of_keys = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
-    let mut of_values = Shared::<[Vector<u32, Words>]>::new_aligned_slice(chunks, 128usize);
-    let mut of_queries = Shared::<[Vector<u32, Words>]>::new_aligned_slice(own_chunks, 128usize);
-    let mut of_d_out = Shared::<[Vector<u32, Words>]>::new_aligned_slice(own_chunks, 128usize);
+    let chunks = comptime!(tiling.walk_chunks());
+    let own_chunks = comptime!(tiling.tile_chunks(tile));
+    let mut shared = Shared::<[Vector<u32, Words>]>::new_aligned_slice(
+        comptime!(tiling.shared_chunks(2, 1)),
+        128usize,
+    );
     let owner = this_owner(cu_seqlens, blocks, tiling);
     if owner.start < owner.length {
         let query_rows = rows_of(&owner, heads, 3usize, 0usize, tiling).block(owner.start, tile);
@@ -86,11 +86,17 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
         }
         let scale_log2 = scale * std::f32::consts::LOG2_E;
         let mut sums = no_sums::<NS>(tiling);
-        put::<E, L>(&keys, &first_keys, &mut of_keys, walk, tiling);
-        put::<E, L>(&values, &first_values, &mut of_values, walk, tiling);
+        put::<E, L>(&keys, &first_keys, &mut shared, 0usize, walk, tiling);
+        put::<E, L>(&values, &first_values, &mut shared, chunks, walk, tiling);
         if comptime!(!kept) {
-            put_own::<E, L>(qkv, &query_rows, &mut of_queries, tiling);
-            put_own::<E, L>(d_out, &d_out_rows, &mut of_d_out, tiling);
+            put_own::<E, L>(qkv, &query_rows, &mut shared, comptime!(2 * chunks), tiling);
+            put_own::<E, L>(
+                d_out,
+                &d_out_rows,
+                &mut shared,
+                comptime!(2 * chunks + own_chunks),
+                tiling,
+            );
         }
         sync_cube();
 
@@ -106,16 +112,19 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                 #[unroll]
                 for group in 0..comptime!(tiling.groups()) {
                     if comptime!(M * group).runtime() < count {
-                        let base = comptime!(group * tiling.group_chunks()).runtime();
-                        let own_base = corner * comptime!(tiling.tile_chunks(1));
+                        let first = comptime!(group * tiling.group_chunks());
+                        let of_keys = first.runtime();
+                        let of_values = comptime!(first + chunks).runtime();
+                        let of_queries =
+                            comptime!(2 * chunks) + corner * comptime!(tiling.tile_chunks(1));
+                        let of_d_out = of_queries + own_chunks;
                         let mut scores = Array::<Vector<f32, NS>>::new(columns);
                         let mut d_scores = Array::<Vector<f32, NS>>::new(columns);
                         multiply_rows::<E, NF, NS>(
-                            &of_keys,
-                            base,
+                            &shared,
+                            of_keys,
                             &queries,
-                            &of_queries,
-                            own_base,
+                            of_queries,
                             &places,
                             &mut scores,
                             0usize,
@@ -123,11 +132,10 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                             tiling,
                         );
                         multiply_rows::<E, NF, NS>(
-                            &of_values,
-                            base,
+                            &shared,
+                            of_values,
                             &d_outs,
-                            &of_d_out,
-                            own_base,
+                            of_d_out,
                             &places,
                             &mut d_scores,
                             0usize,
@@ -146,7 +154,7 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                             tiling,
                         );
                         add_weighted::<E, NF, NS>(
-                            &d_scores, &of_keys, base, &places, &mut sums, lane, 0usize, tiling,
+                            &d_scores, &shared, of_keys, &places, &mut sums, lane, 0usize, tiling,
                         );
                     }
                 }
@@ -154,8 +162,15 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
             if next < owner.length {
                 // Everybody is done with this tile, and then the next one is there for everybody.
                 sync_cube();
-                put::<E, L>(&keys, &key_rows.block(next, walk), &mut of_keys, walk, tiling);
-                put::<E, L>(&values, &value_rows.block(next, walk), &mut of_values, walk, tiling);
+                put::<E, L>(&keys, &key_rows.block(next, walk), &mut shared, 0usize, walk, tiling);
+                put::<E, L>(
+                    &values,
+                    &value_rows.block(next, walk),
+                    &mut shared,
+                    chunks,
+                    walk,
+                    tiling,
+                );
                 sync_cube();
             }
         }

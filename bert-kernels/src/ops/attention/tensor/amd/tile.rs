@@ -58,9 +58,16 @@ impl TensorTiling {
         self.core == MatrixCore::Mfma || self.width <= 64
     }
 
-    /// Chunks of the cube's own tile in shared memory, if it does not stay in registers.
-    pub(super) fn own_chunks(&self, kept: bool) -> usize {
-        if kept { 1 } else { self.tile_chunks(self.tile) }
+    /// Chunks of a cube's shared memory: two tiles that it walks, then those of its own `operands` that do not
+    /// stay in registers beside as many `sums`.
+    pub(super) fn shared_chunks(&self, operands: usize, sums: usize) -> usize {
+        let own = if self.keeps(operands, sums) { 0 } else { operands };
+        2 * self.walk_chunks() + own * self.tile_chunks(self.tile)
+    }
+
+    /// Chunks of a tile that it walks.
+    pub(super) fn walk_chunks(&self) -> usize {
+        self.tile_chunks(self.walk())
     }
 
     /// Chunks from a group of 16 tokens to the next.
@@ -214,12 +221,13 @@ pub(super) fn fetch<E: Float, L: Size>(
     }
 }
 
-/// Puts what [`fetch`] brought to shared memory; what is missing becomes zeros.
+/// Puts what [`fetch`] brought to shared memory, from chunk `first` on; what is missing becomes zeros.
 #[cube]
 pub(super) fn put<E: Float, L: Size>(
     held: &Array<Vector<E, L>>,
     rows: &Rows,
-    tile: &mut Shared<[Vector<u32, Words>]>,
+    shared: &mut Shared<[Vector<u32, Words>]>,
+    #[comptime] first: usize,
     #[comptime] tokens: usize,
     #[comptime] tiling: TensorTiling,
 ) {
@@ -234,22 +242,23 @@ pub(super) fn put<E: Float, L: Size>(
             let inside = select(row < rows.count, found.extract(word), 0u32.runtime());
             words.insert(word, inside);
         }
-        tile[chunk_place(row, UNIT_POS as usize % chunks, tiling)] = words;
+        shared[first + chunk_place(row, UNIT_POS as usize % chunks, tiling)] = words;
     }
 }
 
-/// Brings the cube's own tile to shared memory.
+/// Brings the cube's own tile to shared memory, from chunk `first` on.
 #[cube]
 pub(super) fn put_own<E: Float, L: Size>(
     source: &[Vector<E, L>],
     rows: &Rows,
-    tile: &mut Shared<[Vector<u32, Words>]>,
+    shared: &mut Shared<[Vector<u32, Words>]>,
+    #[comptime] first: usize,
     #[comptime] tiling: TensorTiling,
 ) {
     let tokens = comptime!(tiling.tile);
     let mut held = Array::<Vector<E, L>>::new(comptime!(tiling.copies(tokens)));
     fetch::<E, L>(source, rows, &mut held, tokens, tiling);
-    put::<E, L>(&held, rows, tile, tokens, tiling);
+    put::<E, L>(&held, rows, shared, first, tokens, tiling);
 }
 
 /// This lane's chunks of the plane's own rows, straight from global memory, if they are `kept` in
@@ -280,15 +289,14 @@ pub(super) fn load_own<E: Float, L: Size>(
     own
 }
 
-/// Products along D of 16 tokens of a tile, from chunk `base` on, with the plane's own rows, to the
+/// Products along D of 16 tokens, whose rows begin at chunk `base`, with the plane's own rows, to the
 /// accumulators from `at` on, one for each column. Own rows are in registers if they are `kept`, else they
-/// come from chunk `own_base` of `own_tile` anew.
+/// are read from chunk `own_base` on anew.
 #[cube]
 pub(super) fn multiply_rows<E: Float, NF: Size, NS: Size>(
-    tile: &[Vector<u32, Words>],
+    shared: &[Vector<u32, Words>],
     base: usize,
     own: &Array<Vector<u32, Words>>,
-    own_tile: &[Vector<u32, Words>],
     own_base: usize,
     places: &Places,
     acc: &mut Array<Vector<f32, NS>>,
@@ -307,7 +315,7 @@ pub(super) fn multiply_rows<E: Float, NF: Size, NS: Size>(
     }
     #[unroll]
     for product in 0..comptime!(tiling.steps()) {
-        let a = fragment_of_row::<NF>(tile, base, places, product, tiling);
+        let a = fragment_of_row::<NF>(shared, base, places, product, tiling);
         #[unroll]
         for column in 0..columns {
             let of_column = comptime!(at + column);
@@ -315,7 +323,7 @@ pub(super) fn multiply_rows<E: Float, NF: Size, NS: Size>(
                 fragment_of_chunks::<NF>(own, column, product, tiling)
             } else {
                 let below = comptime!(column * tiling.group_chunks());
-                fragment_of_row::<NF>(own_tile, own_base + below, places, product, tiling)
+                fragment_of_row::<NF>(shared, own_base + below, places, product, tiling)
             };
             acc[of_column] = multiply_fragments::<E, NF, NS>(a, b, acc[of_column], tiling.core);
         }
@@ -325,10 +333,10 @@ pub(super) fn multiply_rows<E: Float, NF: Size, NS: Size>(
     }
 }
 
-/// This lane's fragment of 16 rows of a tile for product `product` along D.
+/// This lane's fragment of 16 rows, from chunk `base` on, for product `product` along D.
 #[cube]
 fn fragment_of_row<NF: Size>(
-    tile: &[Vector<u32, Words>],
+    shared: &[Vector<u32, Words>],
     base: usize,
     places: &Places,
     #[comptime] product: usize,
@@ -340,7 +348,7 @@ fn fragment_of_row<NF: Size>(
     for word in 0..words {
         // The compiler makes one load of those of the same chunk.
         let of_lane = comptime!(product * words + word);
-        let chunk = tile[base + places.along_width[comptime!(of_lane / CHUNK_WORDS)]];
+        let chunk = shared[base + places.along_width[comptime!(of_lane / CHUNK_WORDS)]];
         held.insert(word, chunk.extract(comptime!(of_lane % CHUNK_WORDS)));
     }
     held
@@ -365,12 +373,12 @@ fn fragment_of_chunks<NF: Size>(
     held
 }
 
-/// Adds `tileᵀ · weights` for 16 tokens of a tile, from chunk `base` on, to the plane's sums. The
-/// weights are the accumulators from `at` on, one for each column.
+/// Adds `rowsᵀ · weights` to the plane's sums, for the rows of 16 tokens, from chunk `base` on. The weights
+/// are the accumulators from `at` on, one for each column.
 #[cube]
 pub(super) fn add_weighted<E: Float, NF: Size, NS: Size>(
     weights: &Array<Vector<f32, NS>>,
-    tile: &[Vector<u32, Words>],
+    shared: &[Vector<u32, Words>],
     base: usize,
     places: &Places,
     sums: &mut Array<Vector<f32, NS>>,
@@ -387,7 +395,7 @@ pub(super) fn add_weighted<E: Float, NF: Size, NS: Size>(
     }
     let neighbours = comptime!(tiling.neighbours());
     let size!(NP) = comptime!(neighbours / 2);
-    let pieces = tile.with_vector_size::<NP>();
+    let pieces = shared.with_vector_size::<NP>();
     let base = base * comptime!(CHUNK / neighbours);
     #[unroll]
     for part in 0..comptime!(tiling.parts()) {
