@@ -209,7 +209,7 @@ pub(crate) fn fragment_of_steps<NF: Size, NP: Size>(
     for word in 0..comptime!(core.words()) {
         let earlier = steps[comptime!(2 * word)].extract(pair);
         let later = steps[comptime!(2 * word + 1)].extract(pair);
-        let both = if comptime!(which % 2 == 0) {
+        let both = if comptime!(which.is_multiple_of(2)) {
             (earlier & 0xffffu32) | (later << 16u32)
         } else {
             (earlier >> 16u32) | (later & 0xffff_0000u32)

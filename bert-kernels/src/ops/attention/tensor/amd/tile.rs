@@ -395,22 +395,9 @@ pub(super) fn add_weighted<E: Float, NF: Size, NS: Size>(
     }
     let neighbours = comptime!(tiling.neighbours());
     let size!(NP) = comptime!(neighbours / 2);
-    let pieces = shared.with_vector_size::<NP>();
-    let base = base * comptime!(CHUNK / neighbours);
     #[unroll]
     for part in 0..comptime!(tiling.parts()) {
-        let mut steps = Array::<Vector<u32, NP>>::new(comptime!(tiling.lane_steps()));
-        #[unroll]
-        for step in 0..comptime!(tiling.lane_steps()) {
-            let (place, below) = comptime!(match tiling.core {
-                MatrixCore::Mfma => (step, 0),
-                _ => (0, token_of_step(step) * tiling.pitch()),
-            });
-            // A part is a multiple of 128 bytes, which no permutation crosses.
-            let beside = comptime!(part * M * neighbours / CHUNK + below);
-            let constant = comptime!(beside * CHUNK / neighbours);
-            steps[step] = pieces[base + places.along_tokens[place] + constant];
-        }
+        let steps = load_steps::<NP>(shared, base, places, part, tiling);
         #[unroll]
         for i in 0..neighbours {
             let a = fragment_of_steps::<NF, NP>(&steps, i, tiling.core);
@@ -423,6 +410,34 @@ pub(super) fn add_weighted<E: Float, NF: Size, NS: Size>(
             keep_few(tiling);
         }
     }
+}
+
+/// This lane's neighbours along D, in part `part` of it, of each of its tokens of a group whose rows begin at
+/// chunk `base`.
+#[cube]
+fn load_steps<NP: Size>(
+    shared: &[Vector<u32, Words>],
+    base: usize,
+    places: &Places,
+    #[comptime] part: usize,
+    #[comptime] tiling: TensorTiling,
+) -> Array<Vector<u32, NP>> {
+    let neighbours = comptime!(tiling.neighbours());
+    let pieces = shared.with_vector_size::<NP>();
+    let base = base * comptime!(CHUNK / neighbours);
+    let mut steps = Array::<Vector<u32, NP>>::new(comptime!(tiling.lane_steps()));
+    #[unroll]
+    for step in 0..comptime!(tiling.lane_steps()) {
+        let (place, below) = comptime!(match tiling.core {
+            MatrixCore::Mfma => (step, 0),
+            _ => (0, token_of_step(step) * tiling.pitch()),
+        });
+        // A part is a multiple of 128 bytes, which no permutation crosses.
+        let beside = comptime!(part * M * neighbours / CHUNK + below);
+        let constant = comptime!(beside * CHUNK / neighbours);
+        steps[step] = pieces[base + places.along_tokens[place] + constant];
+    }
+    steps
 }
 
 /// Keeps RDNA's compiler from loading more fragments ahead than there are registers.
@@ -621,6 +636,123 @@ mod tests {
                 let chunks = tiling.chunks();
                 let place = |item| chunk_place(item / chunks, item % chunks, tiling);
                 expect_no_conflict((first..first + 8).map(place), CHUNK, &format!("{tiling:?}"));
+            }
+        }
+    }
+
+    /// The loads themselves, a lane at a time.
+    #[cfg(feature = "cpu")]
+    mod loads {
+        #![allow(clippy::unwrap_used)]
+
+        use super::*;
+        use crate::{Context, DType};
+
+        /// Fragments of the second group of a tile: those along D, then those along tokens.
+        #[cube(launch)]
+        fn read_lanes(
+            tile: &[Vector<u32, Words>],
+            out: &mut [u32],
+            lanes: usize,
+            #[comptime] tiling: TensorTiling,
+        ) {
+            let words = comptime!(tiling.core.words());
+            let size!(NF) = words;
+            let size!(NP) = comptime!(tiling.neighbours() / 2);
+            let base = comptime!(tiling.group_chunks()).runtime();
+            for lane in 0..lanes {
+                let places = places(lane, tiling);
+                let first = lane * comptime!(2 * tiling.steps() * words);
+                #[unroll]
+                for product in 0..comptime!(tiling.steps()) {
+                    let held = fragment_of_row::<NF>(tile, base, &places, product, tiling);
+                    #[unroll]
+                    for word in 0..words {
+                        out[first + comptime!(product * words + word)] = held.extract(word);
+                    }
+                }
+                #[unroll]
+                for part in 0..comptime!(tiling.parts()) {
+                    let steps = load_steps::<NP>(tile, base, &places, part, tiling);
+                    #[unroll]
+                    for i in 0..comptime!(tiling.neighbours()) {
+                        let held = fragment_of_steps::<NF, NP>(&steps, i, tiling.core);
+                        let fragment = comptime!(tiling.steps() + part * tiling.neighbours() + i);
+                        #[unroll]
+                        for word in 0..words {
+                            out[first + comptime!(fragment * words + word)] = held.extract(word);
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn fragments_hold_what_the_instructions_multiply() {
+            let ctx = Context::open("cpu").unwrap();
+            for tiling in tilings() {
+                let (core, width) = (tiling.core, tiling.width);
+                // Element d of a token says where it is from.
+                let mut tile = vec![0u32; tiling.tile_chunks(2 * M) * CHUNK_WORDS];
+                for item in 0..2 * M * width {
+                    let (token, d) = (item / width, item % width);
+                    let at = chunk_place(token, d / CHUNK, tiling) * CHUNK + d % CHUNK;
+                    tile[at / 2] |= (item as u32) << (16 * (at % 2));
+                }
+                let out = ctx.empty(DType::U32, core.lanes() * 2 * tiling.steps() * core.words());
+                read_lanes::launch(
+                    ctx.client(),
+                    CubeCount::Static(1, 1, 1),
+                    CubeDim::new_1d(1),
+                    ctx.upload_u32(&tile).arg(),
+                    out.arg(),
+                    core.lanes(),
+                    tiling,
+                );
+                let found = ctx.read_u32(&out).unwrap();
+                let steps = 2 * core.words();
+                // Token of the group and d of a step of k of a lane's fragment.
+                let element = |lane: usize, fragment: usize, step: usize| {
+                    let word = (lane * 2 * tiling.steps() + fragment) * core.words() + step / 2;
+                    let item = (found[word] >> (16 * (step % 2)) & 0xffff) as usize;
+                    (item / width - M, item % width)
+                };
+                let groups_of_k = if core == MatrixCore::Mfma { core.lanes() / M } else { 1 };
+                let mut seen = vec![false; width];
+                for (lane, product, step) in (0..core.lanes()).flat_map(|lane| {
+                    (0..tiling.steps()).flat_map(move |p| (0..steps).map(move |s| (lane, p, s)))
+                }) {
+                    let (token, d) = element(lane, product, step);
+                    // Rows of a product have the same step of k in the same place.
+                    let first_row = lane / M % groups_of_k * M;
+                    assert_eq!((token, d), (lane % M, element(first_row, product, step).1));
+                    if lane == first_row {
+                        assert!(!std::mem::replace(&mut seen[d], true), "{tiling:?} {lane} {d}");
+                    }
+                }
+                assert!(seen.iter().all(|seen| *seen), "{tiling:?}");
+
+                // What a lane's accumulators are is what the next product takes from it and what it stores.
+                let neighbours = tiling.neighbours();
+                for lane in 0..core.lanes() {
+                    let holder = (0..core.lanes()).find_map(|holder| {
+                        let sum = (0..core.sums()).find(|s| sum_row(holder, *s, core) == lane % M);
+                        sum.map(|sum| (holder / M, sum))
+                    });
+                    let (half, sum) = holder.unwrap();
+                    for (fragment, step) in
+                        (0..tiling.steps()).flat_map(|f| (0..steps).map(move |s| (f, s)))
+                    {
+                        let (part, i) = (fragment / neighbours, fragment % neighbours);
+                        let d = (part * M + half * core.sums() + sum) * neighbours + i;
+                        let token = match core {
+                            MatrixCore::Mfma => sum_row(lane, step, core),
+                            _ => sum_row(step / 8 * M, step % 8, core),
+                        };
+                        let found = element(lane, tiling.steps() + fragment, step);
+                        assert_eq!(found, (token, d), "{tiling:?} {lane} {fragment} {step}");
+                    }
+                }
             }
         }
     }
