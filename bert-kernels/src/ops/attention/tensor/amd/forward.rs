@@ -5,8 +5,9 @@ use cubecl::prelude::*;
 use super::super::super::forward::NO_PEAK;
 use super::super::super::tiles::{Owner, Rows};
 use super::super::{TensorTiling, rows_of, this_owner};
+use super::place::{Places, places};
 use super::tile::{
-    Places, add_weighted, fetch, load_own, multiply_rows, no_sums, places, put, put_own, store_rows,
+    add_weighted, fetch, load_own, multiply_rows, no_sums, put, put_own, store_rows,
 };
 use crate::MatrixCore;
 use crate::amd_tile::{Words, sum_row};

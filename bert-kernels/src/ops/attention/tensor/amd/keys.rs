@@ -5,9 +5,9 @@ use cubecl::prelude::*;
 
 use super::super::super::tiles::Owner;
 use super::super::{TensorTiling, rows_of, this_owner};
+use super::place::places;
 use super::tile::{
-    add_weighted, factors, fetch, load_own, multiply_rows, no_sums, places, put, put_own,
-    store_rows,
+    add_weighted, factors, fetch, load_own, multiply_rows, no_sums, put, put_own, store_rows,
 };
 use crate::MatrixCore;
 use crate::amd_tile::Words;

@@ -17,6 +17,7 @@
 
 mod forward;
 mod keys;
+mod place;
 mod queries;
 mod tile;
 

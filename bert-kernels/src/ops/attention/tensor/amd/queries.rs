@@ -3,9 +3,9 @@
 use cubecl::prelude::*;
 
 use super::super::{TensorTiling, rows_of, this_owner};
+use super::place::places;
 use super::tile::{
-    add_weighted, factors, fetch, load_own, multiply_rows, no_sums, places, put, put_own,
-    store_rows,
+    add_weighted, factors, fetch, load_own, multiply_rows, no_sums, put, put_own, store_rows,
 };
 use crate::amd_tile::{Words, sum_row};
 use crate::exp2::exp2_approx;
