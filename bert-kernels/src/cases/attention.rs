@@ -55,7 +55,7 @@ pub(super) fn rows() -> Vec<Case> {
         (&[40], 12, 64, true),
         (&[7, 33], 2, 32, true),
     ];
-    let half_sizes: [(&[usize], usize, usize, bool); 9] = [
+    let half_sizes: [(&[usize], usize, usize, bool); 11] = [
         (&[1], 2, 64, false),
         (&[31, 16, 5], 2, 64, true),
         (&[128, 17, 33], 2, 64, true),
@@ -63,6 +63,8 @@ pub(super) fn rows() -> Vec<Case> {
         (&[63, 1, 65], 3, 64, false),
         (&[7, 33], 2, 32, true),
         (&[31, 130, 64], 1, 128, true),
+        (&[17, 32], 1, 32, false),
+        (&[17, 32], 1, 128, false),
         (&[2, 5, 1], 2, 24, false),
         (&[31, 9], 1, 17, true),
     ];

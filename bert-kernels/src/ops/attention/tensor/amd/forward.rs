@@ -44,6 +44,7 @@ pub(in super::super) fn attend<E: Float, L: Size>(
     let size!(NS) = comptime!(tiling.core.sums());
     let walk = comptime!(tiling.walk());
     let kept = comptime!(tiling.keeps(1, 1));
+    let ahead = comptime!(tiling.loads_ahead());
     let chunks = comptime!(tiling.walk_chunks());
     let mut shared = Shared::<[Vector<u32, Words>]>::new_aligned_slice(
         comptime!(tiling.shared_chunks(1, 1)),
@@ -92,9 +93,12 @@ pub(in super::super) fn attend<E: Float, L: Size>(
 
         for start in range_stepped(0usize, owner.length, walk) {
             let next = start + walk;
-            if next < owner.length {
-                fetch::<E, L>(qkv, &key_rows.block(next, walk), &mut keys, walk, tiling);
-                fetch::<E, L>(qkv, &value_rows.block(next, walk), &mut values, walk, tiling);
+            let more = next < owner.length;
+            if comptime!(ahead) {
+                if more {
+                    fetch::<E, L>(qkv, &key_rows.block(next, walk), &mut keys, walk, tiling);
+                    fetch::<E, L>(qkv, &value_rows.block(next, walk), &mut values, walk, tiling);
+                }
             }
             keep_order();
             let count = owner.length - start;
@@ -133,9 +137,13 @@ pub(in super::super) fn attend<E: Float, L: Size>(
                     );
                 }
             }
-            if next < owner.length {
+            if more {
                 // Everybody is done with this tile, and then the next one is there for everybody.
                 sync_cube();
+                if comptime!(!ahead) {
+                    fetch::<E, L>(qkv, &key_rows.block(next, walk), &mut keys, walk, tiling);
+                    fetch::<E, L>(qkv, &value_rows.block(next, walk), &mut values, walk, tiling);
+                }
                 put::<E, L>(&keys, &key_rows.block(next, walk), &mut shared, 0usize, walk, tiling);
                 put::<E, L>(
                     &values,

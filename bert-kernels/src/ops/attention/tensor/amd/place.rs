@@ -46,8 +46,8 @@ impl TensorTiling {
         self.core == MatrixCore::Mfma || (operands + sums) * self.width <= 3 * 64
     }
 
-    /// Whether the next tile is loaded while this one is used, beside two sums: on RDNA those of a wide head
-    /// leave no registers for it.
+    /// Whether the next tile is loaded while this one is used: on RDNA the sums of a wide head leave no
+    /// registers for it.
     pub(super) fn loads_ahead(&self) -> bool {
         self.core == MatrixCore::Mfma || self.width <= 64
     }

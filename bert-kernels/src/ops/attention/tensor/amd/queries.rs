@@ -42,6 +42,7 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
     let tile = comptime!(tiling.tile);
     let walk = comptime!(tiling.walk());
     let kept = comptime!(tiling.keeps(2, 1));
+    let ahead = comptime!(tiling.loads_ahead());
     let chunks = comptime!(tiling.walk_chunks());
     let own_chunks = comptime!(tiling.tile_chunks(tile));
     let mut shared = Shared::<[Vector<u32, Words>]>::new_aligned_slice(
@@ -102,9 +103,12 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
 
         for start in range_stepped(0usize, owner.length, walk) {
             let next = start + walk;
-            if next < owner.length {
-                fetch::<E, L>(qkv, &key_rows.block(next, walk), &mut keys, walk, tiling);
-                fetch::<E, L>(qkv, &value_rows.block(next, walk), &mut values, walk, tiling);
+            let more = next < owner.length;
+            if comptime!(ahead) {
+                if more {
+                    fetch::<E, L>(qkv, &key_rows.block(next, walk), &mut keys, walk, tiling);
+                    fetch::<E, L>(qkv, &value_rows.block(next, walk), &mut values, walk, tiling);
+                }
             }
             keep_order();
             let count = owner.length - start;
@@ -159,9 +163,13 @@ pub(in super::super) fn differentiate<E: Float, L: Size>(
                     }
                 }
             }
-            if next < owner.length {
+            if more {
                 // Everybody is done with this tile, and then the next one is there for everybody.
                 sync_cube();
+                if comptime!(!ahead) {
+                    fetch::<E, L>(qkv, &key_rows.block(next, walk), &mut keys, walk, tiling);
+                    fetch::<E, L>(qkv, &value_rows.block(next, walk), &mut values, walk, tiling);
+                }
                 put::<E, L>(&keys, &key_rows.block(next, walk), &mut shared, 0usize, walk, tiling);
                 put::<E, L>(
                     &values,
