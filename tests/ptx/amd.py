@@ -213,8 +213,8 @@ class Wave:
         name, _, kind = operation.rpartition("_")
         width = int(kind[1:])
         sources = operands[1:]
-        if name in ("s_movk", "s_addk"):
-            name, sources = name[:-1], [*operands[: name == "s_addk"], self.short(operands[1])]
+        if name in ("s_movk", "s_addk", "s_mulk"):
+            name, sources = name[:-1], [*operands[: name != "s_movk"], self.short(operands[1])]
         values = [self.read_scalar(source, width) for source in sources]
         if name in PLAIN:
             value = PLAIN[name](*values)
