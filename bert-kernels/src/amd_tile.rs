@@ -159,8 +159,8 @@ pub(crate) fn load_fragments<NF: Size>(
     #[comptime] of: Operand,
 ) -> Sequence<Vector<u32, NF>> {
     let words = comptime!(of.core.words());
-    let mut fragments = Sequence::<Vector<u32, NF>>::new();
     if comptime!(of.stage.k_contiguous) {
+        let mut fragments = Sequence::<Vector<u32, NF>>::new();
         #[unroll]
         for fragment in 0..of.fragments {
             let below = comptime!(fragment * M * of.stage.chunks());
@@ -174,6 +174,7 @@ pub(crate) fn load_fragments<NF: Size>(
             }
             fragments.push(held);
         }
+        fragments
     } else {
         let size!(NP) = comptime!(of.fragments / 2);
         let pieces = shared.with_vector_size::<NP>();
@@ -186,29 +187,40 @@ pub(crate) fn load_fragments<NF: Size>(
             let below = comptime!((row - 8 * place) * of.stage.outer / of.fragments);
             steps[step] = pieces[first + places[place] + below];
         }
+        let mut fragments = Sequence::<Vector<u32, NF>>::new();
         #[unroll]
         for fragment in 0..of.fragments {
-            let mut held = Vector::<u32, NF>::empty();
-            #[unroll]
-            for word in 0..words {
-                let pair = comptime!(fragment / 2);
-                let earlier = steps[comptime!(2 * word)].extract(pair);
-                let later = steps[comptime!(2 * word + 1)].extract(pair);
-                let both = if comptime!(fragment % 2 == 0) {
-                    (earlier & 0xffffu32) | (later << 16u32)
-                } else {
-                    (earlier >> 16u32) | (later & 0xffff_0000u32)
-                };
-                held.insert(word, both);
-            }
-            fragments.push(held);
+            fragments.push(fragment_of_steps::<NF, NP>(&steps, fragment, of.core));
         }
+        fragments
     }
-    fragments
+}
+
+/// The fragment of the `which`th of the neighbours that a lane read of each of its steps of k.
+#[cube]
+pub(crate) fn fragment_of_steps<NF: Size, NP: Size>(
+    steps: &Array<Vector<u32, NP>>,
+    #[comptime] which: usize,
+    #[comptime] core: MatrixCore,
+) -> Vector<u32, NF> {
+    let pair = comptime!(which / 2);
+    let mut held = Vector::<u32, NF>::empty();
+    #[unroll]
+    for word in 0..comptime!(core.words()) {
+        let earlier = steps[comptime!(2 * word)].extract(pair);
+        let later = steps[comptime!(2 * word + 1)].extract(pair);
+        let both = if comptime!(which.is_multiple_of(2)) {
+            (earlier & 0xffffu32) | (later << 16u32)
+        } else {
+            (earlier >> 16u32) | (later & 0xffff_0000u32)
+        };
+        held.insert(word, both);
+    }
+    held
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const CORES: [MatrixCore; 2] = [MatrixCore::Mfma, MatrixCore::Wmma];
@@ -260,7 +272,7 @@ mod tests {
     /// Lanes that shared memory serves at once in a read of `bytes` each. MI300 reads 16 bytes of eight
     /// lanes in an order of its own (AMD ROCm blogs, "Avoiding LDS Bank Conflicts on AMD GPUs Using
     /// CK-Tile Framework"); otherwise 128 bytes of neighbouring lanes.
-    fn served_at_once(core: MatrixCore, bytes: usize) -> Vec<Vec<usize>> {
+    pub(crate) fn served_at_once(core: MatrixCore, bytes: usize) -> Vec<Vec<usize>> {
         if core == MatrixCore::Mfma && bytes == 16 {
             let firsts = [(0, 20), (4, 16), (8, 28), (12, 24)];
             let lanes = |(a, b): (usize, usize), half| {

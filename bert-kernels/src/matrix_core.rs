@@ -108,6 +108,25 @@ pub(crate) fn keep_order() {
     })
 }
 
+/// The word of the lane 16 further on or back, in a plane of 32.
+#[cube_op(name = "bert.swap_halves")]
+#[result_ty(same_as = word)]
+#[op_traits(Pure, CanMaterialize)]
+struct SwapHalvesOp {
+    word: Value,
+}
+
+/// What the same lane of the other half of a plane has, on RDNA, in an instruction of its own: a shuffle
+/// goes by way of shared memory. All units of the plane take part.
+#[cube]
+pub(crate) fn swap_halves(word: u32) -> u32 {
+    intrinsic!(|scope| {
+        let word = word.read_value(scope);
+        let op = SwapHalvesOp::new(scope.ctx_mut(), word);
+        scope.register_with_result(&op).into()
+    })
+}
+
 /// `sums` and the product of two fragments of AMD's instructions, whose registers hold two elements of
 /// type `E`. All units of the plane take part.
 // It tells the instruction.
@@ -134,7 +153,7 @@ pub(crate) fn multiply_fragments<E: Float, NF: Size, NS: Size>(
 mod lowering {
     use cubecl_llvm::shared::to_llvm::prelude::*;
 
-    use super::{KeepOrderOp, MultiplyOp};
+    use super::{KeepOrderOp, MultiplyOp, SwapHalvesOp};
 
     #[op_interface_impl]
     impl ToLLVMDialect for KeepOrderOp {
@@ -150,6 +169,28 @@ mod lowering {
             let call = call_op(ctx, "llvm.amdgcn.sched.barrier", void, vec![none]);
             rewriter.insert_op(ctx, &call);
             rewriter.erase_operation(ctx, self.get_operation());
+            Ok(())
+        }
+    }
+
+    #[op_interface_impl]
+    impl ToLLVMDialect for SwapHalvesOp {
+        fn rewrite(
+            &self,
+            ctx: &mut Context,
+            rewriter: &mut DialectConversionRewriter,
+            _operands_info: &OperandsInfo,
+        ) -> Result<()> {
+            let word = self.word(ctx);
+            // Each lane takes the one of its number among the other sixteen.
+            let lower = insert_i32_const(ctx, rewriter, 0x7654_3210);
+            let upper = insert_i32_const(ctx, rewriter, 0xfedc_ba98_u32 as i32);
+            let no = insert_bool_const(ctx, rewriter, false);
+            let args = vec![word, word, lower, upper, no, no];
+            let ty = word.get_type(ctx);
+            let call = call_op(ctx, "llvm.amdgcn.permlanex16.i32", ty, args);
+            rewriter.insert_op(ctx, &call);
+            rewriter.replace_operation(ctx, self.get_operation(), call.get_operation());
             Ok(())
         }
     }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use bert_kernels::Context;
 use bert_trainer::config::Config;
 use bert_trainer::data::{PackedBatch, PretrainBatch};
@@ -20,8 +22,12 @@ const MAX_RELATIVE_ERROR: f64 = 1e-5;
 const LENGTHS: [usize; 3] = [40, 64, 7];
 const LARGEST: PassSize = PassSize { tokens: 640, sequences: 10, masked: 100 };
 
-fn context() -> Context {
-    Context::open(&std::env::var("BERT_RUNTIME").unwrap_or_else(|_| "cpu".into())).unwrap()
+/// The device, which a test has to itself: nothing may be freed on it while another records a pass.
+fn context() -> (Context, MutexGuard<'static, ()>) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = std::env::var("BERT_RUNTIME").unwrap_or_else(|_| "cpu".into());
+    (Context::open(&device).unwrap(), turn)
 }
 
 fn model(ctx: &Context, precision: Precision) -> Model {
@@ -113,7 +119,7 @@ fn expect_close(found: &Left, expected: &Left) {
 
 #[test]
 fn a_replay_leaves_what_launches_leave() {
-    let ctx = context();
+    let (ctx, _turn) = context();
     let model = model(&ctx, Precision::F32);
     let mut passes = RecordedPasses::new(&ctx, LARGEST, 64);
     // Three batches of one shape, as far as the device can tell.
@@ -144,7 +150,7 @@ fn a_replay_leaves_what_launches_leave() {
 
 #[test]
 fn the_arena_grows_with_the_largest_shape_and_then_no_more() {
-    let ctx = context();
+    let (ctx, _turn) = context();
     let model = model(&ctx, Precision::F32);
     let mut passes = RecordedPasses::new(&ctx, LARGEST, 64);
     let (small, large) = (batch(&LENGTHS, 6, 1), batch(&[64, 64, 50, 33, 64], 6, 4));
@@ -162,7 +168,7 @@ fn the_arena_grows_with_the_largest_shape_and_then_no_more() {
 /// Buffers of a pass that are dropped make room: the arena is far smaller than all of them together.
 #[test]
 fn the_arena_has_what_is_alive_together() {
-    let ctx = context();
+    let (ctx, _turn) = context();
     let model = model(&ctx, Precision::F32);
     let batch = batch(&LENGTHS, 6, 1);
     let size = |model: &Model| {

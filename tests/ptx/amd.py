@@ -20,6 +20,10 @@ from amd_operations import (
 from interpreter import Memory, from_bf16, from_f16
 
 
+# What follows operands, as `offset:16`, `op_sel:[0,1]` and `src0_sel:WORD_1` do.
+MODIFIER = r"\s([a-z]\w*):(\[[\d,]+\]|\d+|[A-Z]\w+)"
+
+
 @cache
 def registers(name):
     """The first register that is named, and how many are."""
@@ -57,8 +61,8 @@ class Kernel:
     def parse(statement):
         operation, _, rest = statement.partition(" ")
         operation = re.sub(r"_(e32|e64)$", "", operation.strip()).replace("v_dual_", "v_")
-        modifiers = dict(re.findall(r"\s([a-z]\w*):(\[[\d,]+\]|\d+)", rest))
-        rest = re.sub(r"\s\w+:(\[[\d,]+\]|\d+)", "", " " + rest)
+        modifiers = dict(re.findall(MODIFIER, rest))
+        rest = re.sub(MODIFIER, "", " " + rest)
         operands = [operand.strip() for operand in re.split(r",(?![^\[]*\])", rest) if operand.strip()]
         return RENAMED.get(operation, operation), operands, modifiers
 
@@ -187,11 +191,15 @@ class Wave:
             return None
         if operation in PACKED:
             return self.packed(PACKED[operation], operands, modifiers)
+        if operation.endswith("_sdwa"):
+            return self.of_parts(operation[: -len("_sdwa")], operands, modifiers)
+        if operation.startswith("v_cmpx_"):
+            return self.compare(operation.replace("cmpx", "cmp"), ["exec", *operands[-2:]])
         if operation.startswith("v_cmp_"):
             return self.compare(operation, operands)
         if operation.startswith(("s_load_", "s_cmp", "s_cbranch_")):
             return getattr(self, operation[: operation.index("_", 2)].rstrip("k"))(operation, operands)
-        if operation.startswith("ds_"):
+        if operation.startswith("ds_") and operation != "ds_bpermute_b32":
             return self.access_shared(operation[len("ds_") :], operands, modifiers)
         if operation.startswith("global_"):
             return self.access_global(operation[len("global_") :], operands, modifiers)
@@ -205,8 +213,8 @@ class Wave:
         name, _, kind = operation.rpartition("_")
         width = int(kind[1:])
         sources = operands[1:]
-        if name in ("s_movk", "s_addk"):
-            name, sources = name[:-1], [*operands[: name == "s_addk"], self.short(operands[1])]
+        if name in ("s_movk", "s_addk", "s_mulk"):
+            name, sources = name[:-1], [*operands[: name != "s_movk"], self.short(operands[1])]
         values = [self.read_scalar(source, width) for source in sources]
         if name in PLAIN:
             value = PLAIN[name](*values)
@@ -227,11 +235,29 @@ class Wave:
         self.write_scalar(target, old, 64)
         self.condition = self.exec != 0
 
-    s_and_saveexec_b32 = s_and_saveexec_b64
+    def s_or_saveexec_b64(self, target, source):
+        old = self.exec
+        self.exec |= self.read_scalar(source, 64)
+        self.write_scalar(target, old, 64)
+        self.condition = self.exec != 0
 
-    def s_cselect_b32(self, target, yes, no):
+    s_and_saveexec_b32, s_or_saveexec_b32 = s_and_saveexec_b64, s_or_saveexec_b64
+
+    def s_add_u32(self, target, x, y, carry=0):
+        total = self.read_scalar(x) + self.read_scalar(y) + carry
+        self.write_scalar(target, total)
+        self.condition = total > MASK32
+
+    def s_addc_u32(self, target, x, y):
         assert self.condition is not None, "an overflow is asked for"
-        self.write_scalar(target, self.read_scalar(yes if self.condition else no))
+        self.s_add_u32(target, x, y, int(self.condition))
+
+    def s_cselect_b32(self, target, yes, no, width=32):
+        assert self.condition is not None, "an overflow is asked for"
+        self.write_scalar(target, self.read_scalar(yes if self.condition else no, width), width)
+
+    def s_cselect_b64(self, target, yes, no):
+        self.s_cselect_b32(target, yes, no, 64)
 
     def s_cmp(self, operation, operands):
         how, kind = operation.split("_")[2:4]
@@ -328,6 +354,16 @@ class Wave:
         # GFX9 clears the other half, but for the mixed product.
         return (target, [value], 0) if "mix" in operation else (target, [value])
 
+    def of_parts(self, operation, operands, modifiers):
+        """An instruction of CDNA that takes halves or bytes of its operands."""
+        assert modifiers["dst_sel"] == "DWORD", "a part of a result"
+        values = []
+        for i, operand in enumerate(operands[1:]):
+            part, _, which = modifiers[f"src{i}_sel"].partition("_")
+            width = {"DWORD": 32, "WORD": 16, "BYTE": 8}[part]
+            values.append(self.read(operand) >> U32(int(which or 0) * width) & U32(2**width - 1))
+        return operands[0], [VECTOR[operation](*values)]
+
     def packed(self, run, operands, modifiers):
         def choice(key, default):
             return list(map(int, modifiers[key][1:-1].split(","))) if key in modifiers else [default] * 3
@@ -340,6 +376,20 @@ class Wave:
                 values.append(self.read(operand, part) ^ U32(minus << 31))
             halves.append(run(*values))
         return operands[0], halves
+
+    def ds_bpermute_b32(self, target, place, source):
+        """The value of the lane that begins at a byte of what all lanes have, four each."""
+        lane = self.read(place) // U32(4) % U32(self.lanes)
+        assert (self.active()[lane] | ~self.active()).all(), "a value of an idle lane"
+        return target, [self.read(source)[lane]]
+
+    def v_permlanex16_b32(self, target, source, lower, upper):
+        """The value of a lane of the other sixteen, which four bits of a selector name."""
+        selector = self.read_scalar(lower) | self.read_scalar(upper) << 32
+        named = lambda lane: selector >> 4 * (lane % 16) & 15
+        other = np.array([named(lane) + (lane // 16 ^ 1) * 16 for lane in range(self.lanes)])
+        assert (self.active()[other] | ~self.active()).all(), "a value of an idle lane"
+        return target, [self.read(source)[other]]
 
     def compare(self, operation, operands):
         how, kind = operation.split("_")[2:4]

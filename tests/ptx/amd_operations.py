@@ -12,12 +12,13 @@ U32, U64, F32 = np.uint32, np.uint64, np.float32
 ALL_ONES = {32: 2**32 - 1, 64: 2**64 - 1}
 # Instructions that only tell the hardware when.
 IGNORED = {
-    "s_nop", "s_waitcnt", "s_waitcnt_depctr", "s_delay_alu", "s_clause", "s_sendmsg", "buffer_gl0_inv",
+    "s_nop", "s_waitcnt", "s_waitcnt_vscnt", "s_waitcnt_depctr", "s_delay_alu", "s_clause", "s_sendmsg", "buffer_gl0_inv",
 }  # fmt: skip
 # RDNA's names, as CDNA calls the same.
 RENAMED = {
     "v_add_nc_u32": "v_add_u32",
     "v_sub_nc_u32": "v_sub_u32",
+    "v_subrev_nc_u32": "v_subrev_u32",
     "v_add_nc_u16": "v_add_u16",
     "v_mad_legacy_u16": "v_mad_u16",
     "s_and_not1_b32": "s_andn2_b32",
@@ -44,6 +45,12 @@ def fused(x, y, z):
 
 def med3(x, y, z):
     return np.sort(np.stack(np.broadcast_arrays(x, y, z)), axis=0)[1]
+
+
+def exponential(x):
+    """v_exp_f32: a power of two, none of which is below the normal numbers."""
+    power = np.exp2(floats(x).astype(np.float64)).astype(F32)
+    return bits(np.where(power < np.finfo(F32).tiny, F32(0), power))
 
 
 def permuted(high, low, selector):
@@ -77,6 +84,7 @@ VECTOR = {
     "v_not_b32": lambda x: ~x,
     "v_add_u32": lambda x, y: x + y,
     "v_sub_u32": lambda x, y: x - y,
+    "v_subrev_u32": lambda x, y: y - x,
     "v_and_b32": lambda x, y: x & y,
     "v_or_b32": lambda x, y: x | y,
     "v_xor_b32": lambda x, y: x ^ y,
@@ -84,6 +92,7 @@ VECTOR = {
     "v_lshrrev_b32": lambda x, y: y >> (x & U32(31)),
     "v_add3_u32": lambda x, y, z: x + y + z,
     "v_or3_b32": lambda x, y, z: x | y | z,
+    "v_xad_u32": lambda x, y, z: (x ^ y) + z,
     "v_and_or_b32": lambda x, y, z: x & y | z,
     "v_lshl_add_u32": lambda x, y, z: (x << (y & U32(31))) + z,
     "v_lshl_or_b32": lambda x, y, z: x << (y & U32(31)) | z,
@@ -102,6 +111,8 @@ VECTOR = {
     "v_mul_f32": lambda x, y: bits(floats(x) * floats(y)),
     "v_max_f32": lambda x, y: bits(np.fmax(floats(x), floats(y))),
     "v_min_f32": lambda x, y: bits(np.fmin(floats(x), floats(y))),
+    "v_max3_f32": lambda x, y, z: bits(np.fmax(np.fmax(floats(x), floats(y)), floats(z))),
+    "v_exp_f32": exponential,
     "v_fma_f32": fused,
     "v_fmaak_f32": fused,
     "v_fmamk_f32": lambda x, k, y: fused(x, k, y),
@@ -154,6 +165,7 @@ PLAIN = {
 # Other scalars: the result, and the condition code unless it is one that nobody should ask for.
 SCALAR = {
     "s_add": lambda x, y: (x + y, None),
+    "s_xor": lambda x, y: (x ^ y, (x ^ y) != 0),
     "s_sub": lambda x, y: (x - y, None),
     "s_and": lambda x, y: (x & y, (x & y) != 0),
     "s_or": lambda x, y: (x | y, (x | y) != 0),

@@ -1,10 +1,9 @@
-"""Runs the PTX of attention on tensor cores and compares what it computes with attention in f64.
+"""Runs the PTX and AMD's assembly of attention on matrix cores and compares what it computes with f64.
 
-    cargo xtask gpu-compile -- --rows attention --target sm_80 --target sm_90 --dump target/ptx
-    python tests/ptx/attention.py target/ptx/sm_80 target/ptx/sm_90
+    cargo xtask gpu-compile -- --rows attention --dump target/ptx
+    python tests/ptx/attention.py target/ptx/sm_80 target/ptx/sm_90 target/ptx/gfx942 target/ptx/gfx1100
 
-Needs numpy. The text of a kernel does not say how wide a head is: it passes if one of the widths gives the
-right answer at every element.
+Needs numpy.
 """
 
 import argparse
@@ -15,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from interpreter import from_bf16, from_f16, launch, to_bf16, to_f16
+import amd
+import interpreter
+from interpreter import from_bf16, from_f16, to_bf16, to_f16
 
-WIDTHS = (64, 32, 128)
+KERNELS = ("AttendTensor", "DifferentiateKeysTensor", "DifferentiateQueriesTensor")
 HEADS = 2
 # Lengths below, at and above a tile, none of them a multiple of 16 but the tile, by tokens of a tile.
 LENGTHS = {64: (70, 0, 1, 130, 64), 32: (20, 0, 1, 32, 17)}
-# Bytes of shared memory of a cube: tiles, and floats for each token of a tile.
-SHARED = {"AttendTensor": (5, 0), "DifferentiateKeysTensor": (6, 8), "DifferentiateQueriesTensor": (6, 0)}
 # Dropout: share of elements, keys of the mask, first row and column of the mask, and which of the keys in memory are its.
 PROBABILITY, KEYS, FIRST, KEYS_AT = 0.2, (0x12345678, 0x9ABCDEF0), (37, 0), 2
 MULTIPLIERS = np.uint32(0x21F0AAAD), np.uint32(0xD35A2D97)
@@ -98,69 +97,77 @@ def check(found, expected, size, epsilon):
     return np.where(np.isnan(errors), np.inf, errors).max()
 
 
-def attempt(name, text, width):
-    """What the kernel is if its heads are as wide as this, or why it is not that."""
-    units = int(re.search(r"\.reqntid (\d+)", text).group(1))
-    tile, half = units // 2, "f32.f16.f16.f32" in text
-    narrow, widen = (to_f16, from_f16) if half else (to_bf16, from_bf16)
-    drops = str(int(MULTIPLIERS[0])) in text
-    lengths = LENGTHS[tile]
-    batch = Batch(lengths, width, drops, narrow, widen)
-    blocks = -(-max(lengths) // tile)
-    kept = 1 / (1 - PROBABILITY) if drops else 1.0
-    below = int(PROBABILITY * 2**32) if drops else 0
-    scalars = struct.pack("<3I4x2f3I", blocks, HEADS, KEYS_AT, 1 / np.sqrt(width), kept, below, *FIRST)
-    tiles, floats = SHARED[name]
-    shared_bytes = tile * (tiles * width * 2 + floats * 4)
+class Kind:
+    """What is to be known of a kernel: its variant, which the first line of what was dumped tells."""
+
+    def __init__(self, path, text):
+        self.name = path.stem.split("-")[0]
+        self.vendor = amd if path.suffix == ".s" else interpreter
+        told = lambda pattern: re.search(pattern, text).group(1)
+        self.width = int(told(r"TensorTiling { width: (\d+)"))
+        self.tile = int(told(r", tile: (\d+)"))
+        self.drops = told(r", drops: (\w+)") == "true"
+        self.half = told(r"<half::(\w+)::") == "binary16"
+        self.shared_bytes = int(told(r"// shared memory: (\d+) bytes"))
+
+    def __str__(self):
+        drops = ", dropout" if self.drops else ""
+        return f"{'f16' if self.half else 'bf16'}, D = {self.width}, lengths {LENGTHS[self.tile]}{drops}"
+
+
+def errors_of(kind, text):
+    """Each result's largest error as a share of what is allowed."""
+    narrow, widen = (to_f16, from_f16) if kind.half else (to_bf16, from_bf16)
+    lengths = LENGTHS[kind.tile]
+    batch = Batch(lengths, kind.width, kind.drops, narrow, widen)
+    blocks = -(-max(lengths) // kind.tile)
+    kept = 1 / (1 - PROBABILITY) if kind.drops else 1.0
+    below = int(PROBABILITY * 2**32) if kind.drops else 0
+    scale = 1 / np.sqrt(kind.width)
+    scalars = struct.pack("<3I4x2f3I", blocks, HEADS, KEYS_AT, scale, kept, below, *FIRST)
     lse, delta = batch.lse.astype(np.float32).tobytes(), batch.delta.astype(np.float32).tobytes()
     operands = [batch.qkv_bits.tobytes(), batch.starts.tobytes()]
-    if name == "AttendTensor":
+    if kind.name == "AttendTensor":
         buffers = [*operands, b"\xff" * batch.d_out_bits.nbytes, b"\xff" * len(lse)]
     else:
         buffers = [*operands, lse, batch.d_out_bits.tobytes(), delta, b"\xff" * batch.qkv_bits.nbytes]
-    if drops:
+    if kind.drops:
         # A kernel that drops nothing has no keys.
         buffers.append(np.array([0] * KEYS_AT + [*KEYS], np.uint32).tobytes())
-    try:
-        found = launch(text, buffers, scalars, blocks * len(lengths), shared_bytes, rows=HEADS)
-    except AssertionError as error:
-        return False, str(error)
+    cubes = blocks * len(lengths)
+    found = kind.vendor.launch(text, buffers, scalars, cubes, kind.shared_bytes, rows=HEADS)
 
     def values(i, like):
         return widen(found[i].view(np.uint16)).reshape(like.shape)
 
-    epsilon = 2.0**-11 if half else 2.0**-8
-    if name == "AttendTensor":
+    epsilon = 2.0**-11 if kind.half else 2.0**-8
+    if kind.name == "AttendTensor":
         lse = found[3].view(np.float32).reshape(batch.lse.shape)
-        errors = [check(values(2, batch.out), batch.out, batch.out_size, epsilon), check(lse, batch.lse, 0, 0)]
-    else:
-        parts = slice(1, 3) if name == "DifferentiateKeysTensor" else slice(0, 1)
-        gradient = values(5, batch.d_qkv)
-        errors = [check(*(x[:, parts] for x in (gradient, batch.d_qkv, batch.d_qkv_size)), epsilon)]
-        others = np.delete(gradient, np.arange(3)[parts], axis=1)
-        if not np.isnan(others).all():
-            return False, "it writes the other kernel's gradients"
-    kind = f"{'f16' if half else 'bf16'}, D = {width}, lengths {lengths}{', dropout' if drops else ''}"
-    return max(errors) <= 1, f"{kind}, error {max(errors):.2f} of what is allowed"
+        return [check(values(2, batch.out), batch.out, batch.out_size, epsilon), check(lse, batch.lse, 0, 0)]
+    parts = slice(1, 3) if kind.name == "DifferentiateKeysTensor" else slice(0, 1)
+    gradient = values(5, batch.d_qkv)
+    others = np.delete(gradient, np.arange(3)[parts], axis=1)
+    assert np.isnan(others).all(), "it writes the other kernel's gradients"
+    return [check(*(x[:, parts] for x in (gradient, batch.d_qkv, batch.d_qkv_size)), epsilon)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, help="what gpu-compile dumped for a target")
     failures = kernels = 0
-    for path in sorted(path for folder in parser.parse_args().folders for path in folder.glob("*Tensor-*.ptx")):
-        name = path.stem.split("-")[0]
-        if name not in SHARED:
-            continue
-        text, said = path.read_text(), []
-        for width in WIDTHS:
-            good, what = attempt(name, text, width)
-            said = [what] if good else [*said, what]
-            if good:
-                break
+    folders = parser.parse_args().folders
+    paths = [path for folder in folders for end in ("ptx", "s") for path in folder.glob(f"*Tensor-*.{end}")]
+    for path in sorted(path for path in paths if path.stem.split("-")[0] in KERNELS):
+        text = path.read_text()
+        kind = Kind(path, text)
+        try:
+            worst = max(errors_of(kind, text))
+            good, said = worst <= 1, f"error {worst:.2f} of what is allowed"
+        except AssertionError as error:
+            good, said = False, error
         kernels += 1
         failures += not good
-        print(path.parent.name, path.stem, "ok:" if good else "WRONG:", *said, flush=True)
+        print(path.parent.name, path.stem, "ok:" if good else "WRONG:", f"{kind}, {said}", flush=True)
     print(f"{kernels - failures} of {kernels} kernels are right")
     sys.exit(failures > 0 or kernels == 0)
 

@@ -7,7 +7,7 @@ use super::{
 use crate::lanes::EXP_ERROR;
 use crate::ops::attention::reference::Batch;
 use crate::ops::{self, AttentionBackward, AttentionForward, Dropout};
-use crate::{Buffer, Context, DType, MatrixCore};
+use crate::{Buffer, Context, DType};
 
 /// Half an ulp of f32.
 const ULP: f64 = 5.97e-8;
@@ -22,7 +22,7 @@ const LSE_ERROR: f64 = SCORE_ERROR + EXP_ERROR + 300.0 * ULP;
 /// D, each as exact as a score.
 const GRADIENT_ERROR: f64 = 2.0 * (OUT_ERROR + 2.0 * SCORE_ERROR) + 300.0 * ULP;
 
-/// Tensor cores take weights rounded to the type of the values, which here are at most 1. Weights of a
+/// Matrix cores take weights rounded to the type of the values, which here are at most 1. Weights of a
 /// query sum up to 1 / (1 − p) = 1.25 with [`DROPOUT`]; sums over queries, and those of gradients of scores,
 /// stay below that in these rows.
 const WEIGHT_SUM: f64 = 1.25;
@@ -55,7 +55,7 @@ pub(super) fn rows() -> Vec<Case> {
         (&[40], 12, 64, true),
         (&[7, 33], 2, 32, true),
     ];
-    let half_sizes: [(&[usize], usize, usize, bool); 9] = [
+    let half_sizes: [(&[usize], usize, usize, bool); 11] = [
         (&[1], 2, 64, false),
         (&[31, 16, 5], 2, 64, true),
         (&[128, 17, 33], 2, 64, true),
@@ -63,6 +63,8 @@ pub(super) fn rows() -> Vec<Case> {
         (&[63, 1, 65], 3, 64, false),
         (&[7, 33], 2, 32, true),
         (&[31, 130, 64], 1, 128, true),
+        (&[17, 32], 1, 32, false),
+        (&[17, 32], 1, 128, false),
         (&[2, 5, 1], 2, 24, false),
         (&[31, 9], 1, 17, true),
     ];
@@ -122,7 +124,7 @@ impl Row {
         let bound = Bound::of_max(name, error).stored_as(self.dtype);
         match self.dtype {
             DType::F32 => bound,
-            _ if ctx.shape().matrix_core != Some(MatrixCore::Mma) => bound,
+            _ if ctx.shape().matrix_core.is_none() => bound,
             dtype => bound.or_absolute(WEIGHT_SUM * epsilon(dtype)),
         }
     }

@@ -6,14 +6,12 @@ use half::{bf16, f16};
 
 use super::super::Sizes;
 use super::super::backward::AttentionBackward;
-use super::TensorTiling;
-use super::keys::differentiate_keys_tensor;
-use super::queries::differentiate_queries_tensor;
-use crate::ops::dropout::Mask;
+use super::{TensorTiling, amd, nvidia};
+use crate::ops::dropout::{DropMask, Mask};
 use crate::tensor_tile::CHUNK;
-use crate::{Context, DType};
+use crate::{Context, DType, MatrixCore};
 
-/// Computes the gradients from `delta` if tensor cores can, and says whether it did.
+/// Computes the gradients from `delta` if matrix cores can, and says whether it did.
 pub(in super::super) fn backward(
     ctx: &Context,
     args: &AttentionBackward<'_>,
@@ -79,6 +77,56 @@ fn launch<E: Float + CubeElement>(
             scale,
             mask.launch(),
             tiling,
+        );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn differentiate_keys_tensor<E: Float, L: Size>(
+    qkv: &[Vector<E, L>],
+    cu_seqlens: &[u32],
+    lse: &[f32],
+    d_out: &[Vector<E, L>],
+    delta: &[f32],
+    d_qkv: &mut [Vector<E, L>],
+    blocks: usize,
+    heads: usize,
+    scale: f32,
+    mask: DropMask,
+    #[comptime] tiling: TensorTiling,
+) {
+    if comptime!(tiling.core == MatrixCore::Mma) {
+        nvidia::differentiate_keys::<E, L>(
+            qkv, cu_seqlens, lse, d_out, delta, d_qkv, blocks, heads, scale, &mask, tiling,
+        );
+    } else {
+        amd::differentiate_keys::<E, L>(
+            qkv, cu_seqlens, lse, d_out, delta, d_qkv, blocks, heads, scale, &mask, tiling,
+        );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn differentiate_queries_tensor<E: Float, L: Size>(
+    qkv: &[Vector<E, L>],
+    cu_seqlens: &[u32],
+    lse: &[f32],
+    d_out: &[Vector<E, L>],
+    delta: &[f32],
+    d_qkv: &mut [Vector<E, L>],
+    blocks: usize,
+    heads: usize,
+    scale: f32,
+    mask: DropMask,
+    #[comptime] tiling: TensorTiling,
+) {
+    if comptime!(tiling.core == MatrixCore::Mma) {
+        nvidia::differentiate_queries::<E, L>(
+            qkv, cu_seqlens, lse, d_out, delta, d_qkv, blocks, heads, scale, &mask, tiling,
+        );
+    } else {
+        amd::differentiate_queries::<E, L>(
+            qkv, cu_seqlens, lse, d_out, delta, d_qkv, blocks, heads, scale, &mask, tiling,
         );
     }
 }

@@ -1,15 +1,16 @@
-//! Attention on tensor cores, for 16-bit types and heads of 32, 64 or 128.
+//! Attention on matrix cores, for 16-bit types and heads of 32, 64 or 128.
 //!
 //! A cube owns a tile of tokens of one sequence and head, 64 or, where no sequence is longer, 32, and
-//! walks the other side's tiles, which asynchronous copies bring to shared memory in two stages: one
-//! fills while the other is used. Each plane has 16 of the cube's tokens, so what it sums up stays in its
-//! registers, and planes meet only where a stage changes hands.
+//! walks the other side's tiles, which come to shared memory while the one before is used. Each plane has
+//! 16 or 32 of the cube's tokens, so what it sums up stays in its registers, and planes meet only where a
+//! tile changes hands.
 //!
-//! Two products follow each other: scores, and what they weigh. The accumulators of `mma` m16n8 lie as
-//! the left operand of the next m16n8k16 does, so weights go from one to the other in registers, rounded
-//! to 16 bits:
+//! Two products follow each other: scores, and what they weigh. The accumulators of the first lie as an
+//! operand of the second does, so weights go from one to the other in registers, rounded to 16 bits:
+//! the left operand of NVIDIA's `mma` (`nvidia`), the right one of AMD's MFMA and WMMA (`amd`), where all
+//! products are the transposes of these:
 //!
-//! * forward, a plane of queries: `S = Q Kᵀ`, online softmax along rows, which four lanes share, and
+//! * forward, a plane of queries: `S = Q Kᵀ`, online softmax along rows, which some lanes share, and
 //!   `O += P V`.
 //! * gradients of keys and values, a plane of keys: `Sᵀ = K Qᵀ` and `d_Pᵀ = V d_Oᵀ`, then
 //!   `d_V += Pᵀ d_O` and `d_K += d_Sᵀ Q`.
@@ -22,11 +23,13 @@
 //!
 //! Source: Dao 2023, "FlashAttention-2" (the order of the loops, what is kept in registers).
 
+// The macro's hidden names make `n` and `N` neighbours.
+#![allow(clippy::duplicate_underscore_argument)]
+
+mod amd;
 mod backward;
 mod forward;
-mod keys;
-mod queries;
-mod tile;
+mod nvidia;
 
 pub(super) use backward::backward;
 pub(super) use forward::forward;
@@ -34,8 +37,9 @@ pub(super) use forward::forward;
 use cubecl::prelude::*;
 
 use super::Sizes;
+use super::tiles::{Owner, Rows};
 use crate::ops::dropout::Mask;
-use crate::tensor_tile::{CHUNK, LANES, M, Stage};
+use crate::tensor_tile::{CHUNK, M};
 use crate::{Buffer, Context, DType, MatrixCore};
 
 /// How a pass is cut into tiles, all of it known when the kernel is compiled.
@@ -45,6 +49,8 @@ struct TensorTiling {
     width: usize,
     /// Tokens of a tile.
     tile: usize,
+    /// What multiplies.
+    core: MatrixCore,
     drops: bool,
 }
 
@@ -58,12 +64,12 @@ const MOST_CUBES: usize = i32::MAX as usize;
 const MOST_HEADS: usize = u16::MAX as usize;
 
 impl TensorTiling {
-    /// The tiling of a pass, if tensor cores compute it.
+    /// The tiling of a pass, if matrix cores compute it.
     fn new(ctx: &Context, qkv: &Buffer, sizes: Sizes, mask: &Mask) -> Option<Self> {
         let tile = if sizes.max_length <= TILES[1] { TILES[1] } else { TILES[0] };
-        let tiling = Self { width: sizes.head_width, tile, drops: mask.drops() };
-        let fits = ctx.shape().matrix_core == Some(MatrixCore::Mma)
-            && qkv.dtype() != DType::F32
+        let core = ctx.shape().matrix_core?;
+        let tiling = Self { width: sizes.head_width, tile, core, drops: mask.drops() };
+        let fits = qkv.dtype() != DType::F32
             && WIDTHS.contains(&sizes.head_width)
             && mask.is_short(sizes.max_length)
             && sizes.heads <= MOST_HEADS
@@ -84,22 +90,30 @@ impl TensorTiling {
     }
 
     const fn units(&self) -> usize {
-        self.tile / M * LANES
+        self.tile / (M * self.columns()) * self.core.lanes()
     }
 
-    /// A tile in shared memory, as an operand whose sums run along D.
-    const fn along_width(&self) -> Stage {
-        Stage { outer: self.tile, depth: self.width, k_contiguous: true }
+    /// Groups of 16 of the cube's tokens that a plane has. With two of them, CDNA multiplies what it reads
+    /// from shared memory twice, whose bandwidth is the limit otherwise; their registers are not there for
+    /// wider heads, nor on RDNA, whose operands take twice as many.
+    const fn columns(&self) -> usize {
+        match self.core {
+            MatrixCore::Mfma if self.width <= 64 => 2,
+            _ => 1,
+        }
     }
 
-    /// The same memory, as an operand whose sums run along its tokens.
-    const fn along_tokens(&self) -> Stage {
-        Stage { outer: self.width, depth: self.tile, k_contiguous: false }
+    /// Tokens of the tiles that a cube walks. On RDNA operands and sums leave few registers for loads.
+    const fn walk(&self) -> usize {
+        match self.core {
+            MatrixCore::Wmma => TILES[1],
+            _ => self.tile,
+        }
     }
 
-    /// Groups of 16 tokens of a tile.
+    /// Groups of 16 tokens of such a tile.
     const fn groups(&self) -> usize {
-        self.tile / M
+        self.walk() / M
     }
 
     /// Steps of 16 along D.
@@ -107,18 +121,40 @@ impl TensorTiling {
         self.width / M
     }
 
-    /// Pairs of elements of a tile.
-    const fn pairs(&self) -> usize {
-        self.tile * self.width / 2
-    }
-
-    /// Whether a plane's rows of two operands fit in its registers beside two sums as wide.
-    const fn keeps_both(&self) -> bool {
-        self.width <= 64
-    }
-
     /// Chunks of a row of one head.
     const fn chunks(&self) -> usize {
         self.width / CHUNK
+    }
+}
+
+/// This cube's tile.
+#[cube]
+fn this_owner(cu_seqlens: &[u32], blocks: usize, #[comptime] tiling: TensorTiling) -> Owner {
+    let index = CUBE_POS_X as usize;
+    let sequence = index / blocks;
+    let token = cu_seqlens[sequence] as usize;
+    Owner {
+        token,
+        length: cu_seqlens[sequence + 1] as usize - token,
+        head: CUBE_POS_Y as usize,
+        start: index % blocks * comptime!(tiling.tile),
+    }
+}
+
+/// The owner's rows of a buffer whose rows hold `parts` times H, in its part `part`, in chunks.
+#[cube]
+fn rows_of(
+    owner: &Owner,
+    heads: usize,
+    #[comptime] parts: usize,
+    #[comptime] part: usize,
+    #[comptime] tiling: TensorTiling,
+) -> Rows {
+    let chunks = comptime!(tiling.chunks());
+    let stride = heads * comptime!(parts * chunks);
+    Rows {
+        first: owner.token * stride + (heads * part + owner.head) * chunks,
+        stride,
+        count: owner.length,
     }
 }

@@ -4,19 +4,19 @@
 use cubecl::cmma::MatrixIdent;
 use cubecl::prelude::*;
 
-use super::super::tiles::{Owner, Rows};
-use super::TensorTiling;
+use super::super::super::tiles::{Owner, Rows};
+use super::super::{TensorTiling, rows_of, this_owner};
 use super::tile::{
-    add_weighted, fill, group_stride, load_rows, multiply_rows, no_sums, places, rows_of,
-    store_rows, this_owner,
+    add_weighted, fill, group_stride, load_rows, multiply_rows, no_sums, places, store_rows,
 };
 use crate::async_copy::{commit_copies, copy_async, wait_copies};
 use crate::exp2::exp2_approx;
 use crate::ops::dropout::{DropMask, ShortRow};
 use crate::tensor_tile::{LANES, M, Pair, accumulator_column, accumulator_row};
 
-#[cube(launch_unchecked)]
-pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
+/// A cube's tile of keys and values.
+#[cube]
+pub(in super::super) fn differentiate<E: Float, L: Size>(
     qkv: &[Vector<E, L>],
     cu_seqlens: &[u32],
     lse: &[f32],
@@ -26,7 +26,7 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
     blocks: usize,
     heads: usize,
     scale: f32,
-    mask: DropMask,
+    mask: &DropMask,
     #[comptime] tiling: TensorTiling,
 ) {
     let pairs = comptime!(tiling.pairs());
@@ -62,7 +62,7 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
             &query_rows,
             &d_out_rows,
             heads,
-            &mask,
+            mask,
             first,
             first,
             &mut of_queries,
@@ -103,7 +103,7 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
                     &query_rows,
                     &d_out_rows,
                     heads,
-                    &mask,
+                    mask,
                     next,
                     1 - slot,
                     &mut of_queries,
@@ -148,7 +148,7 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
                             tiling,
                         );
                         let query = slot * tile + comptime!(M * group) + accumulator_column(lane);
-                        differentiate(
+                        differentiate_scores(
                             &mut scores,
                             &mut d_scores,
                             &of_lse,
@@ -156,7 +156,7 @@ pub(super) fn differentiate_keys_tensor<E: Float, L: Size>(
                             &of_draws,
                             query,
                             key,
-                            &mask,
+                            mask,
                             scale_log2,
                             tiling,
                         );
@@ -260,7 +260,7 @@ fn fill_queries<E: Float, L: Size>(
 /// their scale. Rows are keys, `key` and that eight further; columns are queries, the lane's first at `query`
 /// of the stages.
 #[cube]
-fn differentiate(
+fn differentiate_scores(
     scores: &mut Array<Vector<f32, Pair>>,
     d_scores: &mut Array<Vector<f32, Pair>>,
     of_lse: &Shared<[f32]>,
@@ -283,7 +283,8 @@ fn differentiate(
         let mut gradients = d_scores[i];
         #[unroll]
         for j in 0..2usize {
-            let probability = exp2_approx(fma(weights.extract(j), scale_log2, shift.extract(j)));
+            let probability =
+                exp2_approx(fma(weights.extract(j), scale_log2, shift.extract(j)), tiling.core);
             let mut weight = probability;
             let mut gradient = gradients.extract(j);
             if comptime!(tiling.drops) {

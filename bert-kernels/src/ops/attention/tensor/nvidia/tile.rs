@@ -1,53 +1,38 @@
-//! What the passes share: where a cube's rows lie, how tiles come to shared memory, and products of a
-//! plane's 16 rows with a tile.
+//! What the passes share: how tiles come to shared memory, and products of a plane's 16 rows with a tile.
 
 use cubecl::cmma::MatrixIdent;
 use cubecl::prelude::*;
 
-use super::super::tiles::{Owner, Rows};
-use super::TensorTiling;
+use super::super::super::tiles::Rows;
+use super::super::TensorTiling;
 use crate::async_copy::copy_async;
 use crate::tensor_tile::{
-    CHUNK, LANES, M, Pair, accumulator_column, accumulator_row, across, chunk_at, fragment_at,
-    fragment_stride, load_fragment_of_pairs, multiply_add,
+    CHUNK, LANES, M, Pair, Stage, accumulator_column, accumulator_row, across, chunk_at,
+    fragment_at, fragment_stride, load_fragment_of_pairs, multiply_add,
 };
 
 /// Pairs of elements of a chunk.
 const CHUNK_PAIRS: usize = CHUNK / 2;
 
-/// This cube's tile.
-#[cube]
-pub(super) fn this_owner(
-    cu_seqlens: &[u32],
-    blocks: usize,
-    #[comptime] tiling: TensorTiling,
-) -> Owner {
-    let index = CUBE_POS_X as usize;
-    let sequence = index / blocks;
-    let token = cu_seqlens[sequence] as usize;
-    Owner {
-        token,
-        length: cu_seqlens[sequence + 1] as usize - token,
-        head: CUBE_POS_Y as usize,
-        start: index % blocks * comptime!(tiling.tile),
+impl TensorTiling {
+    /// A tile in shared memory, as an operand whose sums run along D.
+    pub(super) const fn along_width(&self) -> Stage {
+        Stage { outer: self.tile, depth: self.width, k_contiguous: true }
     }
-}
 
-/// The owner's rows of a buffer whose rows hold `parts` times H, in its part `part`, in chunks.
-#[cube]
-pub(super) fn rows_of(
-    owner: &Owner,
-    heads: usize,
-    #[comptime] parts: usize,
-    #[comptime] part: usize,
-    #[comptime] tiling: TensorTiling,
-) -> Rows {
-    let chunks = comptime!(tiling.chunks());
-    let stride = heads * comptime!(parts * chunks);
-    Rows {
-        first: owner.token * stride + (heads * part + owner.head) * chunks,
-        stride,
-        count: owner.length,
+    /// The same memory, as an operand whose sums run along its tokens.
+    pub(super) const fn along_tokens(&self) -> Stage {
+        Stage { outer: self.width, depth: self.tile, k_contiguous: false }
+    }
+
+    /// Pairs of elements of a tile.
+    pub(super) const fn pairs(&self) -> usize {
+        self.tile * self.width / 2
+    }
+
+    /// Whether a plane's rows of two operands fit in its registers beside two sums as wide.
+    pub(super) const fn keeps_both(&self) -> bool {
+        self.width <= 64
     }
 }
 

@@ -3,10 +3,9 @@
 use cubecl::cmma::MatrixIdent;
 use cubecl::prelude::*;
 
-use super::TensorTiling;
+use super::super::{TensorTiling, rows_of, this_owner};
 use super::tile::{
-    add_weighted, fill, group_stride, load_rows, multiply_rows, no_sums, places, rows_of,
-    store_rows, this_owner,
+    add_weighted, fill, group_stride, load_rows, multiply_rows, no_sums, places, store_rows,
 };
 use crate::async_copy::{commit_copies, wait_copies};
 use crate::exp2::exp2_approx;
@@ -22,8 +21,9 @@ struct QueryRows {
     draws: Array<ShortRow>,
 }
 
-#[cube(launch_unchecked)]
-pub(super) fn differentiate_queries_tensor<E: Float, L: Size>(
+/// A cube's tile of queries.
+#[cube]
+pub(in super::super) fn differentiate<E: Float, L: Size>(
     qkv: &[Vector<E, L>],
     cu_seqlens: &[u32],
     lse: &[f32],
@@ -33,7 +33,7 @@ pub(super) fn differentiate_queries_tensor<E: Float, L: Size>(
     blocks: usize,
     heads: usize,
     scale: f32,
-    mask: DropMask,
+    mask: &DropMask,
     #[comptime] tiling: TensorTiling,
 ) {
     let pairs = comptime!(tiling.pairs());
@@ -131,14 +131,14 @@ pub(super) fn differentiate_queries_tensor<E: Float, L: Size>(
                             tiling,
                         );
                         let key = start + comptime!(M * group) + accumulator_column(lane);
-                        differentiate(
+                        differentiate_scores(
                             &scores,
                             &mut d_scores,
                             &rows,
                             key as u32,
                             owner.length as u32,
                             scale_log2,
-                            &mask,
+                            mask,
                             tiling,
                         );
                         add_weighted::<E>(
@@ -176,7 +176,7 @@ pub(super) fn differentiate_queries_tensor<E: Float, L: Size>(
 /// Turns gradients of dropped-out probabilities into those of scores before their scale, for 16 keys of
 /// which the lane's first is `key`; keys from `end` on have none.
 #[cube]
-fn differentiate(
+fn differentiate_scores(
     scores: &Array<Vector<f32, Pair>>,
     d_scores: &mut Array<Vector<f32, Pair>>,
     rows: &QueryRows,
@@ -195,7 +195,7 @@ fn differentiate(
             // The first key is a multiple of 16 and an even number below 8.
             let key = key ^ comptime!((i / 2 * 8 + j) as u32);
             let score = scores[i].extract(j);
-            let probability = exp2_approx(fma(score, scale_log2, rows.shift[row]));
+            let probability = exp2_approx(fma(score, scale_log2, rows.shift[row]), tiling.core);
             // The score of no key is zero, whose exponential may be infinite.
             let probability = select(key < end, probability, 0.0f32);
             let mut d_probability = d_scores[i].extract(j);
