@@ -401,9 +401,21 @@ class Warp:
 
     def arithmetic(self, words, operands, mask, integer, real=None):
         kind = words[-1]
+        if kind.removesuffix("x2") in ("f16", "bf16"):
+            return self.narrow_arithmetic(kind, operands, mask, real or integer)
         values = [self.number(name, kind) for name in operands[1:]]
         result = (real or integer)(*values) if kind[0] == "f" else integer(*values)
         self.set(operands[0], result.astype(np.float32) if kind[0] == "f" else result, mask, bits_of(kind))
+
+    def narrow_arithmetic(self, kind, operands, mask, real):
+        """Of one or two numbers of 16 bits in a register, each rounded once."""
+        widen, narrow = (from_bf16, to_bf16) if kind[0] == "b" else (from_f16, to_f16)
+        halves = []
+        for at in range(bits_of(kind) // 16):
+            values = [widen(self.get(name, 32) >> np.uint64(16 * at) & np.uint64(0xFFFF)) for name in operands[1:]]
+            result = narrow(real(*(value.astype(np.float64) for value in values)))
+            halves.append(result.astype(np.uint64) << np.uint64(16 * at))
+        self.set(operands[0], np.bitwise_or.reduce(halves), mask, bits_of(kind))
 
     def op_add(self, words, operands, mask):
         self.arithmetic(words, operands, mask, np.add)
