@@ -16,8 +16,8 @@ use crate::{Buffer, Context, DType};
 const RUN: usize = 128;
 /// Most runs.
 const MAX_RUNS: usize = 512;
-/// Neighbouring vectors of a tile: a plane's loads are 512 bytes in a row.
-const WIDE: usize = 32;
+/// Neighbouring vectors of a tile: so few that many rows are on their way at once, and whole lines of memory.
+const WIDE: usize = 8;
 /// Units of a tile.
 const UNITS: usize = 256;
 /// Rows that a unit loads before it adds the first.
