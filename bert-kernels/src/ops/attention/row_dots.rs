@@ -60,7 +60,8 @@ fn dot_rows<E: Float, N: Size>(
             sum = fma(Vector::cast_from(out[at]), Vector::cast_from(d_out[at]), sum);
         }
         let dot = sum_plane(sum_lanes::<N>(sum), team, sync);
-        if i % team == 0 {
+        let place = i % team;
+        if place == 0 {
             delta[i / team] = dot;
         }
         i += items.step;
