@@ -3,7 +3,7 @@
     cargo xtask gpu-compile -- --rows layer_norm --target sm_90 --dump target/ptx
     python tests/ptx/layer_norm.py target/ptx/sm_90
 
-Needs numpy. Planes exchange what they add up, which software Vulkan has no planes of one size for.
+Needs numpy. Units of a plane exchange what they add up, which CubeCL lets no software GPU do.
 """
 
 import argparse

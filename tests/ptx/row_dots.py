@@ -3,7 +3,7 @@
     cargo xtask gpu-compile -- --rows attention --target sm_90 --dump target/ptx
     python tests/ptx/row_dots.py target/ptx/sm_90
 
-Needs numpy. The units that share a row are neighbours of a plane, which software Vulkan has none of.
+Needs numpy. The units that share a row are neighbours of a plane, which CubeCL lets no software GPU use.
 """
 
 import argparse

@@ -4,10 +4,10 @@
 //! (Devlin et al. 2019, figure 2).
 //! Backward, per table: `d_table[r] += Σ d_out[t]` over the tokens t that looked up row r.
 //! The host puts tokens in the order of their rows ([`group_rows`]). A few tokens have a row of their own
-//! and half of all share a segment, so it is not rows that units take but runs of [`EMBEDDING_RUN`] places of that
-//! order. A row that ends where it began, within a run, is added to its table at once; of one that goes on,
-//! each run leaves a partial sum, and the run in which it began adds them in their order. No atomics, and
-//! the same bits on every run.
+//! and half of all share a segment, so it is not rows that units take but runs of [`EMBEDDING_RUN`] places
+//! of that order. A row that ends where it began, within a run, is added to its table at once; of one that
+//! goes on, each run leaves a partial sum, and the run in which it began adds them in their order. No
+//! atomics, and the same bits every time.
 
 use cubecl::prelude::*;
 
@@ -45,8 +45,8 @@ pub struct EmbeddingBackward<'a> {
     /// The table row of each of these `[P]` u32, ascending, or [`IGNORE`](super::IGNORE) for places of
     /// no token, which come last.
     pub rows: &'a Buffer,
-    /// For each run of [`EMBEDDING_RUN`] places, how many of the next ones go on with the row that begins in it
-    /// and is its last `[⌈P / EMBEDDING_RUN⌉]` u32.
+    /// For each run of [`EMBEDDING_RUN`] places, how many of the next ones go on with the row that begins
+    /// in it and is its last `[⌈P / EMBEDDING_RUN⌉]` u32.
     pub more_runs: &'a Buffer,
     /// Gradient of the table `[V, H]` f32, added to.
     pub d_table: &'a Buffer,

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use crate::lanes::{MAX_CUBES, lanes};
-use crate::teams::sum_plane;
+use crate::teams::{Keep, reduce_team, sum_plane};
 use crate::{Context, DType};
 
 /// Who works on a token together.
@@ -71,7 +71,8 @@ impl Rows {
         }
         let (team, cube_units) = if shape.plane_ops && columns * width <= plane * MOST_OWN {
             let team = Team::Plane { units: plane, sync: shape.plane_sync };
-            (team, UNITS_OF_PLANES.min(most) / plane * plane)
+            // Teams are joined by halves, so their number is a power of two.
+            (team, plane << (UNITS_OF_PLANES.min(most) / plane).max(1).ilog2())
         } else {
             let units = columns.next_power_of_two().min(MOST_UNITS).min(1 << most.ilog2());
             (Team::Cube(units), units)
@@ -103,24 +104,6 @@ pub(super) fn sum_team(value: f32, #[comptime] team: Team) -> f32 {
     match comptime!(team) {
         Team::Alone => value,
         Team::Plane { units, sync } => sum_plane(value, units, sync),
-        Team::Cube(units) => {
-            let mut shared = Shared::<[f32]>::new_slice(units);
-            let unit = UNIT_POS as usize;
-            shared[unit] = value;
-            sync_cube();
-            let levels = comptime!(units.trailing_zeros() as usize);
-            #[unroll]
-            for level in 0..levels {
-                let half = comptime!(units >> (level + 1));
-                if unit < half {
-                    shared[unit] += shared[unit + half];
-                }
-                sync_cube();
-            }
-            let sum = shared[0];
-            // Nobody may overwrite before everybody has read.
-            sync_cube();
-            sum
-        }
+        Team::Cube(units) => reduce_team::<f32>(value, Keep::Sum, units),
     }
 }
