@@ -73,8 +73,8 @@ pub struct RowGroups {
     pub order: Vec<u32>,
     /// The table row of each, ascending.
     pub rows: Vec<u32>,
-    /// For each run of [`EMBEDDING_RUN`] of them, how many of the next ones go on with the row that begins in it and
-    /// is its last.
+    /// For each run of [`EMBEDDING_RUN`] of them, how many of the next ones go on with the row that begins
+    /// in it and is its last.
     pub more_runs: Vec<u32>,
 }
 
